@@ -1,0 +1,586 @@
+// The one module that touches wasm memory: a typed face over build/wire.wasm, whose source is wasm/shared.
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { packageRoot } from "./package-root.js";
+
+/** How a store went. `Orphan`: its parent is unknown on this pod. `UnknownToken`: blocks before the token are kept. */
+export enum StoreStatus {
+  Ok = 0,
+  Orphan = 1,
+  UnknownToken = 2,
+  BadShape = 3,
+}
+
+export interface WireOptions {
+  /** At least 32 random bytes; all keys are derived from the first 32. */
+  secret: Uint8Array;
+  /** Bytes of a text block: 64, 128 or 256. One value everywhere. */
+  blockBytes: number;
+  /** Most prefix entries that are published. */
+  maxEntries: number;
+  /** Identity of this agent process as leader. */
+  leader: bigint;
+  /** When it began to lead, ms since the epoch. */
+  startMs: bigint;
+}
+
+/** Bytes of each token id: id i has bytes [offsets[i], offsets[i+1]) when known[i] is 1. */
+export interface TokenBytes {
+  offsets: Uint32Array;
+  bytes: Uint8Array;
+  known: Uint8Array;
+}
+
+/** Consecutive KV blocks of one BlockStored event; tokens.length = hashes.length × blockSize. */
+export interface StoredBlocks {
+  hashes: BigUint64Array;
+  parent: bigint | null;
+  tokens: Uint32Array;
+  /** Tokens per block. */
+  blockSize: number;
+  lora: string;
+  salt: string;
+}
+
+export type Role = "decode" | "prefill" | "both";
+
+export interface LoadRow {
+  /** 0–1023. */
+  slot: number;
+  ready: boolean;
+  waiting: number;
+  running: number;
+  /** 0–1. */
+  kvUsage: number;
+  /** Age of the load columns in ms; Infinity when they were never read. */
+  loadAgeMs: number;
+}
+
+export interface PodRow extends LoadRow {
+  name: string;
+  /** ip:port, as the gateway's cluster names the host. */
+  address: string;
+  role: Role;
+  /** Id from `addModel`. */
+  model: number;
+  kvBlockTokens: number;
+  capacityTokens: number;
+  /** Uncached prefill rate in tokens per second. */
+  prefillTokensPerSecond: number;
+}
+
+/** White space that the template strips from a content: Python's str.strip sets. */
+export type Strip = "raw" | "both" | "left" | "right";
+
+/** Kinds of a joint: 0 start, 1 system, 2 user, 3 assistant, 4 end, 5 end with a generation prompt. */
+export interface TemplateProgram {
+  /** [previous][next]: literal bytes, null = never seen, which makes a request inexact. */
+  joints: (Uint8Array | null)[][];
+  strip: { system: Strip; user: Strip; assistant: Strip };
+  /** What the tokenizer puts before a raw prompt. */
+  bos: Uint8Array;
+}
+
+export interface ModelRow {
+  /** What a request may call it: served name, alias or LoRA adapter. */
+  name: string;
+  model: number;
+  lora: string;
+  template: TemplateProgram | null;
+  bytesPerToken: number;
+}
+
+export interface PolicyProgram {
+  version: number;
+  profile: "warm-until-busy" | "weighted";
+  weights: { prefix: number; load: number; inflight: number };
+  bodyReadBytes: number;
+  debugHeaders: "none" | "trusted" | "all";
+  reservedFields: "reject" | "allow";
+  /** How long a table is used without the agent, ms. */
+  staleMaxMs: number;
+  /** Load columns older than this are not used, ms. */
+  loadTtlMs: number;
+}
+
+export interface Hello {
+  kind: "hello";
+  formats: [number, number];
+  mainThread: boolean;
+  processId: bigint;
+  vmId: bigint;
+  build: bigint;
+}
+
+export interface ReportRow {
+  address: string;
+  inflightRequests: number;
+  inflightTokens: number;
+  requests: number;
+  promptTokens: number;
+  predictedTokens: number;
+  firstTokens: number;
+  firstTokenMicros: number;
+  firstTokenUncached: number;
+}
+
+export interface Report {
+  kind: "report";
+  processId: bigint;
+  vmId: bigint;
+  lease: boolean;
+  counters: number[];
+  pods: ReportRow[];
+}
+
+/** The reader lost its place and wants a snapshot. */
+export interface Resync {
+  kind: "resync";
+}
+
+export interface WireStats {
+  blocks: number;
+  entries: number;
+  nodes: number;
+  sets: number;
+  /** Memory of index and table in bytes. */
+  bytes: number;
+  refusedEntries: number;
+  bytesSeen: number;
+  tokensSeen: number;
+}
+
+const PROFILES = { "warm-until-busy": 0, weighted: 1 } as const;
+const DEBUG = { none: 0, trusted: 1, all: 2 } as const;
+const STRIPS = { raw: 0, both: 1, left: 2, right: 3 } as const;
+const ROLES = { decode: 1, prefill: 2, both: 3 } as const;
+
+type Exports = Record<string, never> & {
+  memory: WebAssembly.Memory;
+} & Record<string, (...args: (number | bigint)[]) => number>;
+
+interface Model {
+  id: number;
+  name: string;
+  tokens: { offsets: number; bytes: number; known: number; vocabulary: number } | null;
+  roots: Map<string, bigint>;
+}
+
+const text = new TextEncoder();
+const utf8 = new TextDecoder();
+
+/** Index, table and frames of one agent. */
+export class Wire {
+  readonly #x: Exports;
+  readonly #models: Model[] = [];
+  readonly #pending = new Map<string, () => number>();
+  readonly #sections: { policy?: () => number; models?: () => number; pods?: () => number } = {};
+  #loads: LoadRow[] = [];
+
+  private constructor(exports: Exports) {
+    this.#x = exports;
+  }
+
+  /** Loads the module. @throws when the options are out of range or the build is missing. */
+  static async create(options: WireOptions): Promise<Wire> {
+    if (options.secret.length < 32) throw new RangeError("the secret needs at least 32 bytes");
+    if (![64, 128, 256].includes(options.blockBytes))
+      throw new RangeError(`blockBytes must be 64, 128 or 256, not ${options.blockBytes}`);
+    const file = join(packageRoot(), "build", "wire.wasm");
+    const module = await WebAssembly.compile(await readFile(file));
+    const instance = await WebAssembly.instantiate(module, {});
+    const x = instance.exports as unknown as Exports;
+    x["_initialize"]?.();
+    const wire = new Wire(x);
+    const at = x.inputBuffer!(64);
+    wire.#bytes().set(options.secret.subarray(0, 32), at);
+    x.init!(options.blockBytes, options.maxEntries, options.leader, options.startMs);
+    return wire;
+  }
+
+  #bytes(): Uint8Array {
+    return new Uint8Array(this.#x.memory.buffer);
+  }
+
+  #number(name: string): number {
+    const global = (this.#x as unknown as Record<string, WebAssembly.Global>)[name];
+    return Number(global!.value) >>> 0;
+  }
+
+  #put(bytes: Uint8Array): number {
+    const at = this.#x.inputBuffer!(bytes.length + 64) >>> 0;
+    this.#bytes().set(bytes, at);
+    return at;
+  }
+
+  #frame(length: number): Uint8Array {
+    const at = this.#number("frameAt");
+    return this.#bytes().slice(at, at + length);
+  }
+
+  /** Id of a model by its canonical name; the same name gives the same id. */
+  addModel(name: string): number {
+    const known = this.#models.find((m) => m.name === name);
+    if (known) return known.id;
+    if (this.#models.length === 256) throw new RangeError("more than 256 models");
+    const model: Model = { id: this.#models.length, name, tokens: null, roots: new Map() };
+    this.#models.push(model);
+    return model.id;
+  }
+
+  /** Gives a model its token bytes; replaces an earlier table. */
+  setTokenBytes(model: number, table: TokenBytes): void {
+    const m = this.#models[model];
+    if (!m) throw new RangeError(`no model ${model}`);
+    if (m.tokens) {
+      this.#x.release!(m.tokens.offsets);
+      this.#x.release!(m.tokens.bytes);
+      this.#x.release!(m.tokens.known);
+    }
+    const vocabulary = table.known.length;
+    const offsets = this.#x.allocate!(table.offsets.byteLength) >>> 0;
+    const bytes = this.#x.allocate!(Math.max(8, table.bytes.length)) >>> 0;
+    const known = this.#x.allocate!(vocabulary) >>> 0;
+    const memory = this.#bytes();
+    memory.set(
+      new Uint8Array(table.offsets.buffer, table.offsets.byteOffset, table.offsets.byteLength),
+      offsets,
+    );
+    memory.set(table.bytes, bytes);
+    memory.set(table.known, known);
+    m.tokens = { offsets, bytes, known, vocabulary };
+  }
+
+  /** Root hash of a model's chains under a LoRA adapter and a cache salt ("" = none). */
+  root(model: number, lora: string, salt: string): bigint {
+    const m = this.#models[model];
+    if (!m) throw new RangeError(`no model ${model}`);
+    let root = m.roots.get(lora);
+    if (root === undefined) {
+      const name = text.encode(`${m.name}\0${lora}`);
+      this.#put(name);
+      root = BigInt.asUintN(64, this.#x.rootOf!(name.length) as unknown as bigint);
+      m.roots.set(lora, root);
+    }
+    if (salt === "") return root;
+    const bytes = text.encode(salt);
+    this.#put(bytes);
+    return BigInt.asUintN(64, this.#x.saltedRoot!(root, bytes.length) as unknown as bigint);
+  }
+
+  /** Stores the blocks of one event of pod slot `pod`. */
+  store(pod: number, model: number, e: StoredBlocks): StoreStatus {
+    const tokens = this.#models[model]?.tokens;
+    if (!tokens) return StoreStatus.UnknownToken;
+    const count = e.hashes.length;
+    if (e.blockSize <= 0 || e.tokens.length !== count * e.blockSize) return StoreStatus.BadShape;
+    const root = e.parent === null ? this.root(model, e.lora, e.salt) : 0n;
+    const at = this.#x.inputBuffer!(count * 8 + e.tokens.byteLength) >>> 0;
+    new BigUint64Array(this.#x.memory.buffer, at, count).set(e.hashes);
+    new Uint32Array(this.#x.memory.buffer, at + count * 8, e.tokens.length).set(e.tokens);
+    return this.#x.storeBlocks!(
+      pod,
+      count,
+      e.parent === null ? 0 : 1,
+      e.parent ?? 0n,
+      root,
+      e.blockSize,
+      tokens.offsets,
+      tokens.bytes,
+      tokens.known,
+      tokens.vocabulary,
+    );
+  }
+
+  /** Removes one physical copy of each block; returns how many of them were known. */
+  remove(pod: number, hashes: BigUint64Array): number {
+    const at = this.#x.inputBuffer!(hashes.length * 8) >>> 0;
+    new BigUint64Array(this.#x.memory.buffer, at, hashes.length).set(hashes);
+    return this.#x.removeBlocks!(pod, hashes.length);
+  }
+
+  /** Forgets all blocks of a pod; returns how many there were. */
+  clearPod(pod: number): number {
+    return this.#x.indexClearPod!(pod);
+  }
+
+  /** Replaces the pod section. */
+  setPods(rows: PodRow[]): void {
+    for (const row of rows) this.#x.usePod!(row.slot);
+    this.#loads = [];
+    this.#sections.pods = () => {
+      const x = this.#x;
+      x.sectionBegin!();
+      for (const r of rows) {
+        const load = this.#loads.find((l) => l.slot === r.slot) ?? r;
+        const name = text.encode(r.name).subarray(0, 255);
+        const address = text.encode(r.address).subarray(0, 255);
+        const at = this.#put(new Uint8Array([...name, ...address]));
+        x.podRow!(
+          r.slot,
+          load.ready ? 1 : 0,
+          ROLES[r.role],
+          r.model,
+          r.kvBlockTokens,
+          r.capacityTokens,
+          load.waiting,
+          load.running,
+          Math.round(load.kvUsage * 1000),
+          age(load.loadAgeMs),
+          r.prefillTokensPerSecond,
+          at,
+          name.length,
+          at + name.length,
+          address.length,
+        );
+      }
+      return x.sectionFrame!(this.#number("kindPods"), x.sectionEnd!());
+    };
+    this.#queue("pods", this.#sections.pods);
+  }
+
+  /** Refreshes load columns; cheap. */
+  setLoads(rows: LoadRow[]): void {
+    this.#loads = rows;
+    this.#queue("loads", () => {
+      const x = this.#x;
+      x.sectionBegin!();
+      for (const r of rows)
+        x.loadRow!(
+          r.slot,
+          r.ready ? 1 : 0,
+          r.waiting,
+          r.running,
+          Math.round(r.kvUsage * 1000),
+          age(r.loadAgeMs),
+        );
+      return x.sectionFrame!(this.#number("kindLoads"), x.sectionEnd!());
+    });
+  }
+
+  /** Replaces the models section: names, roots, templates. */
+  setModels(rows: ModelRow[]): void {
+    this.#sections.models = () => {
+      const x = this.#x;
+      const roots = rows.map((r) => this.root(r.model, r.lora, ""));
+      x.sectionBegin!();
+      const templates = new Map<TemplateProgram, number>();
+      rows.forEach((r, i) => {
+        let index = 0xffff;
+        if (r.template) {
+          index = templates.get(r.template) ?? this.#template(r.template);
+          templates.set(r.template, index);
+        }
+        const name = text.encode(r.name);
+        x.modelRow!(r.model, index, roots[i]!, r.bytesPerToken, this.#put(name), name.length);
+      });
+      return x.sectionFrame!(this.#number("kindModels"), x.sectionEnd!());
+    };
+    this.#queue("models", this.#sections.models);
+  }
+
+  #template(t: TemplateProgram): number {
+    const x = this.#x;
+    x.templateBegin!(
+      STRIPS[t.strip.system],
+      STRIPS[t.strip.user],
+      STRIPS[t.strip.assistant],
+      this.#put(t.bos),
+      t.bos.length,
+    );
+    t.joints.forEach((row, previous) => {
+      row.forEach((literal, next) => {
+        if (literal) x.templateJoint!(previous, next, this.#put(literal), literal.length);
+      });
+    });
+    return x.templateEnd!();
+  }
+
+  /** Replaces the policy section, keys included. */
+  setPolicy(p: PolicyProgram): void {
+    this.#sections.policy = () =>
+      this.#x.sectionFrame!(
+        this.#number("kindPolicy"),
+        this.#x.policySection!(
+          p.version,
+          PROFILES[p.profile],
+          p.weights.prefix,
+          p.weights.load,
+          p.weights.inflight,
+          p.bodyReadBytes,
+          DEBUG[p.debugHeaders],
+          p.staleMaxMs,
+          p.loadTtlMs,
+          p.reservedFields === "reject" ? 0 : 1,
+        ),
+      );
+    this.#queue("policy", this.#sections.policy);
+  }
+
+  #queue(kind: string, build: () => number): void {
+    this.#pending.set(kind, build);
+  }
+
+  /** Queues a frame that only says that the agent is alive. */
+  heartbeat(): void {
+    this.#queue("heartbeat", () =>
+      this.#x.sectionFrame!(this.#number("kindHeartbeat"), this.#x.emptySection!()),
+    );
+  }
+
+  /** Whether `drain` would return frames. */
+  get dirty(): boolean {
+    return this.#pending.size > 0 || this.#x.needsSnapshot!() !== 0 || this.#x.deltaBytes!() > 0;
+  }
+
+  /** Frames to broadcast since the last call, in order, each at most 1 MiB. A rebuilt table comes as a snapshot. */
+  drain(): Uint8Array[] {
+    const x = this.#x;
+    const frames: Uint8Array[] = [];
+    if (x.needsSnapshot!()) {
+      x.nextSequence!();
+      x.deltaClear!();
+      x.snapshotMark!();
+      frames.push(...this.#image([]));
+    } else {
+      for (let from = 0; ; ) {
+        const length = x.deltaFrame!(from);
+        if (length === 0) break;
+        frames.push(this.#frame(length));
+        from = this.#number("deltaNext");
+      }
+      x.deltaClear!();
+    }
+    for (const build of this.#pending.values()) {
+      x.nextSequence!();
+      frames.push(this.#frame(build()));
+    }
+    this.#pending.clear();
+    return frames;
+  }
+
+  /** All frames that a new subscriber needs. Later `drain` results follow on. @throws when changes wait for `drain`. */
+  snapshot(): Uint8Array[] {
+    if (this.dirty) throw new Error("changes wait: drain and broadcast before taking a snapshot");
+    const { policy, models, pods } = this.#sections;
+    return this.#image([policy, models, pods].filter((s) => s !== undefined));
+  }
+
+  #image(sections: (() => number)[]): Uint8Array[] {
+    const x = this.#x;
+    const frames = [this.#frame(x.snapshotBegin!())];
+    for (const build of sections) frames.push(this.#frame(build()));
+    for (let id = 0; ; id = this.#number("deltaNext")) {
+      const length = x.snapshotSets!(id);
+      if (length === 0) break;
+      frames.push(this.#frame(length));
+    }
+    for (let from = 0; ; from = this.#number("deltaNext")) {
+      const length = x.snapshotPiece!(from);
+      if (length === 0) break;
+      frames.push(this.#frame(length));
+    }
+    frames.push(this.#frame(x.snapshotEnd!()));
+    return frames;
+  }
+
+  /** Reads a frame from a filter; null when it is damaged or of another format. */
+  decodeUp(data: Uint8Array): Hello | Report | Resync | null {
+    this.#put(data);
+    const kind = this.#x.frameKind!(data.length);
+    const head = this.#number("headBytes");
+    if (kind === 0 || data.length < head) return null;
+    const view = new DataView(data.buffer, data.byteOffset + head, data.length - head);
+    if (kind === this.#number("kindResync")) return { kind: "resync" };
+    if (kind === this.#number("kindHello") && view.byteLength >= this.#number("helloBytes"))
+      return {
+        kind: "hello",
+        formats: [view.getUint16(0, true), view.getUint16(2, true)],
+        mainThread: (view.getUint32(4, true) & 1) === 1,
+        processId: view.getBigUint64(8, true),
+        vmId: view.getBigUint64(16, true),
+        build: view.getBigUint64(24, true),
+      };
+    return kind === this.#number("kindReport") ? this.#report(view) : null;
+  }
+
+  #report(view: DataView): Report | null {
+    const head = this.#number("reportHeadBytes");
+    const width = this.#number("reportRowBytes");
+    if (view.byteLength < head) return null;
+    const at = this.#number("reportCounters");
+    const counters = Array.from({ length: this.#number("reportCounterCount") }, (_, i) =>
+      Number(view.getBigUint64(at + i * 8, true)),
+    );
+    const pods: ReportRow[] = [];
+    let p = head;
+    for (let left = view.getUint32(20, true); left > 0; left--) {
+      if (p + width > view.byteLength) return null;
+      const length = view.getUint32(p, true);
+      if (p + width + length > view.byteLength) return null;
+      const row = p + 8;
+      const u64 = (i: number) => Number(view.getBigUint64(row + i * 8, true));
+      pods.push({
+        address: utf8.decode(new Uint8Array(view.buffer, view.byteOffset + p + width, length)),
+        inflightRequests: view.getUint32(p + 4, true),
+        inflightTokens: u64(0),
+        requests: u64(1),
+        promptTokens: u64(2),
+        predictedTokens: u64(3),
+        firstTokens: u64(4),
+        firstTokenMicros: u64(5),
+        firstTokenUncached: u64(6),
+      });
+      p += width + ((length + 7) & ~7);
+    }
+    return {
+      kind: "report",
+      processId: view.getBigUint64(0, true),
+      vmId: view.getBigUint64(8, true),
+      lease: (view.getUint32(16, true) & 1) === 1,
+      counters,
+      pods,
+    };
+  }
+
+  /** The whole index as bytes, for `restore` in a process with the same secret and block size. */
+  checkpoint(): Uint8Array {
+    const at = this.#x.checkpoint!() >>> 0;
+    const bytes = this.#bytes().slice(at, at + this.#number("checkpointBytes"));
+    this.#x.release!(at);
+    return bytes;
+  }
+
+  /** Takes a checkpoint; false (and nothing changed) when it is damaged or of another key, block size or format. */
+  restore(bytes: Uint8Array): boolean {
+    this.#put(bytes);
+    return this.#x.restore!(bytes.length) !== 0;
+  }
+
+  /** Text-block hashes of `bytes` under a root, as the filter computes them. */
+  hashText(root: bigint, bytes: Uint8Array, blockBytes: number): BigUint64Array {
+    this.#x.inputBuffer!(bytes.length * 2 + 64);
+    this.#put(bytes);
+    const at = this.#x.hashText!(root, bytes.length) >>> 0;
+    return new BigUint64Array(this.#x.memory.buffer, at, Math.floor(bytes.length / blockBytes)).slice();
+  }
+
+  stats(): WireStats {
+    const x = this.#x;
+    const big = (name: string) => Number(BigInt.asUintN(64, x[name]!() as unknown as bigint));
+    return {
+      blocks: x.statBlocks!(),
+      entries: x.statEntries!(),
+      nodes: x.statNodes!(),
+      sets: x.statSets!(),
+      bytes: x.statBytes!(),
+      refusedEntries: big("statRefused"),
+      bytesSeen: big("statBytesSeen"),
+      tokensSeen: big("statTokensSeen"),
+    };
+  }
+}
+
+function age(ms: number): number {
+  return Number.isFinite(ms) ? Math.min(0xfffffffe, Math.max(0, Math.round(ms))) : 0xffffffff;
+}

@@ -1,0 +1,276 @@
+// Columns of the pods, one array per column, filled from the table's sections and from the gateway's own counts.
+import {
+  AGE_NEVER,
+  LOAD_ROW_BYTES,
+  MAX_PODS,
+  POD_ROW_BYTES,
+  ROLE_DECODE,
+} from "../shared/layout";
+
+// @ts-ignore: decorator
+@inline
+const NAME_BYTES: usize = 64;
+
+const flags: usize = heap.alloc(MAX_PODS); // bit 0 known, bit 1 ready
+const roles: usize = heap.alloc(MAX_PODS);
+const models: usize = heap.alloc(MAX_PODS << 1);
+const blockTokens: usize = heap.alloc(MAX_PODS << 2);
+const capacities: usize = heap.alloc(MAX_PODS << 2);
+const waitings: usize = heap.alloc(MAX_PODS << 2);
+const runnings: usize = heap.alloc(MAX_PODS << 2);
+const usages: usize = heap.alloc(MAX_PODS << 2);
+const loadAges: usize = heap.alloc(MAX_PODS << 2); // age in ms when it arrived
+const loadReads: usize = heap.alloc(MAX_PODS << 3); // ns, own clock, when it arrived
+const rates: usize = heap.alloc(MAX_PODS << 3); // f64 tokens per second
+const names: usize = heap.alloc(<usize>MAX_PODS * NAME_BYTES);
+const nameSizes: usize = heap.alloc(MAX_PODS);
+const addresses: usize = heap.alloc(<usize>MAX_PODS * NAME_BYTES);
+const addressSizes: usize = heap.alloc(MAX_PODS);
+const addressHashes: usize = heap.alloc(MAX_PODS << 3);
+// The process's own counts, refreshed by the filter.
+const requests: usize = heap.alloc(MAX_PODS << 2); // in flight
+const pendings: usize = heap.alloc(MAX_PODS << 3); // uncached prompt tokens without a first token, f64
+const pendingRequests: usize = heap.alloc(MAX_PODS << 2);
+const headStarts: usize = heap.alloc(MAX_PODS << 3); // ns when the pod's prefill queue began or moved on
+const outUntils: usize = heap.alloc(MAX_PODS << 3); // ns until when the pod is left out
+
+/** One more than the highest known slot. */
+export let podHigh: u32 = 0;
+/** Known pods that are ready and decode. */
+export let podsReady: u32 = 0;
+
+/** Clears all columns; for the first use and for a new agent. */
+export function podsClear(): void {
+  memory.fill(flags, 0, MAX_PODS);
+  memory.fill(requests, 0, MAX_PODS << 2);
+  memory.fill(pendings, 0, MAX_PODS << 3);
+  memory.fill(pendingRequests, 0, MAX_PODS << 2);
+  memory.fill(headStarts, 0, MAX_PODS << 3);
+  memory.fill(outUntils, 0, MAX_PODS << 3);
+  memory.fill(addressSizes, 0, MAX_PODS);
+  podHigh = 0;
+  podsReady = 0;
+}
+
+/**
+ * Takes a pod section of `n` bytes at `p`; false, with nothing changed, when it is not whole. A slot whose address
+ * changes loses its own counts: they were another pod's.
+ */
+export function podsRead(p: usize, n: u32, nowNs: u64): bool {
+  if (n < 8) return false;
+  const count = <u32>load<u16>(p);
+  const end = p + n;
+  let at = p + 8;
+  for (let i: u32 = 0; i < count; i++) {
+    if (at + POD_ROW_BYTES > end) return false;
+    const text = <u32>load<u8>(at, 6) + <u32>load<u8>(at, 7);
+    if (<u32>load<u16>(at) >= MAX_PODS || load<u8>(at, 6) > NAME_BYTES || load<u8>(at, 7) > NAME_BYTES) return false;
+    at += POD_ROW_BYTES + ((text + 7) & ~7);
+    if (at > end) return false;
+  }
+  memory.fill(flags, 0, MAX_PODS);
+  podHigh = 0;
+  at = p + 8;
+  for (let i: u32 = 0; i < count; i++) {
+    const slot = <u32>load<u16>(at);
+    const nameSize = <u32>load<u8>(at, 6);
+    const addressSize = <u32>load<u8>(at, 7);
+    const address = at + POD_ROW_BYTES + nameSize;
+    if (!sameAddress(slot, address, addressSize)) {
+      store<u32>(requests + (<usize>slot << 2), 0);
+      store<f64>(pendings + (<usize>slot << 3), 0);
+      store<u32>(pendingRequests + (<usize>slot << 2), 0);
+      store<u64>(headStarts + (<usize>slot << 3), 0);
+      store<u64>(outUntils + (<usize>slot << 3), 0);
+      memory.copy(addresses + <usize>slot * NAME_BYTES, address, addressSize);
+      store<u8>(addressSizes + slot, <u8>addressSize);
+      store<u64>(addressHashes + (<usize>slot << 3), hashOf(address, addressSize));
+    }
+    memory.copy(names + <usize>slot * NAME_BYTES, at + POD_ROW_BYTES, nameSize);
+    store<u8>(nameSizes + slot, <u8>nameSize);
+    store<u8>(flags + slot, 1 | (load<u8>(at, 2) << 1));
+    store<u8>(roles + slot, load<u8>(at, 3));
+    store<u16>(models + (<usize>slot << 1), load<u16>(at, 4));
+    store<u32>(blockTokens + (<usize>slot << 2), max(load<u32>(at, 8), 1));
+    store<u32>(capacities + (<usize>slot << 2), load<u32>(at, 12));
+    store<f64>(rates + (<usize>slot << 3), max(load<f64>(at, 32), 1));
+    setLoad(slot, load<u32>(at, 16), load<u32>(at, 20), load<u32>(at, 24), load<u32>(at, 28), nowNs);
+    if (slot >= podHigh) podHigh = slot + 1;
+    at += POD_ROW_BYTES + ((nameSize + addressSize + 7) & ~7);
+  }
+  countReady();
+  return true;
+}
+
+/** Takes a load section; rows of unknown slots are skipped. */
+export function loadsRead(p: usize, n: u32, nowNs: u64): bool {
+  if (n < 8) return false;
+  const count = <u32>load<u16>(p);
+  if (<usize>count * LOAD_ROW_BYTES + 8 > n) return false;
+  let at = p + 8;
+  for (let i: u32 = 0; i < count; i++, at += LOAD_ROW_BYTES) {
+    const slot = <u32>load<u16>(at);
+    if (slot >= podHigh || !(load<u8>(flags + slot) & 1)) continue;
+    store<u8>(flags + slot, 1 | ((load<u8>(at, 2) & 1) << 1));
+    setLoad(slot, load<u32>(at, 4), load<u32>(at, 8), load<u32>(at, 12), load<u32>(at, 16), nowNs);
+  }
+  countReady();
+  return true;
+}
+
+function setLoad(slot: u32, waiting: u32, running: u32, usage: u32, age: u32, nowNs: u64): void {
+  store<u32>(waitings + (<usize>slot << 2), waiting);
+  store<u32>(runnings + (<usize>slot << 2), running);
+  store<u32>(usages + (<usize>slot << 2), usage);
+  store<u32>(loadAges + (<usize>slot << 2), age);
+  store<u64>(loadReads + (<usize>slot << 3), nowNs);
+}
+
+function countReady(): void {
+  podsReady = 0;
+  for (let i: u32 = 0; i < podHigh; i++) {
+    if (load<u8>(flags + i) == 3 && (load<u8>(roles + i) & ROLE_DECODE) != 0) podsReady++;
+  }
+}
+
+function hashOf(p: usize, n: u32): u64 {
+  let h: u64 = 0xcbf29ce484222325; // FNV-1a: only spreads addresses over the rendezvous
+  for (let i: u32 = 0; i < n; i++) h = (h ^ <u64>load<u8>(p + i)) * 0x100000001b3;
+  return h;
+}
+
+function sameAddress(slot: u32, p: usize, n: u32): bool {
+  return (
+    load<u8>(addressSizes + slot) == <u8>n && memory.compare(addresses + <usize>slot * NAME_BYTES, p, n) == 0 && n != 0
+  );
+}
+
+/** Slot of the pod with this address, -1 when unknown. */
+export function podByAddress(p: usize, n: u32): i32 {
+  if (<usize>n > NAME_BYTES) return -1;
+  for (let i: u32 = 0; i < podHigh; i++) {
+    if (load<u8>(flags + i) & 1 && sameAddress(i, p, n)) return i;
+  }
+  return -1;
+}
+
+// @ts-ignore: decorator
+@inline
+export function podKnown(i: u32): bool {
+  return (load<u8>(flags + i) & 1) != 0;
+}
+// @ts-ignore: decorator
+@inline
+export function podReady(i: u32): bool {
+  return load<u8>(flags + i) == 3;
+}
+// @ts-ignore: decorator
+@inline
+export function podDecodes(i: u32): bool {
+  return (load<u8>(roles + i) & ROLE_DECODE) != 0;
+}
+// @ts-ignore: decorator
+@inline
+export function podModel(i: u32): u32 {
+  return load<u16>(models + (<usize>i << 1));
+}
+// @ts-ignore: decorator
+@inline
+export function podBlockTokens(i: u32): u32 {
+  return load<u32>(blockTokens + (<usize>i << 2));
+}
+// @ts-ignore: decorator
+@inline
+export function podWaiting(i: u32): u32 {
+  return load<u32>(waitings + (<usize>i << 2));
+}
+// @ts-ignore: decorator
+@inline
+export function podRunning(i: u32): u32 {
+  return load<u32>(runnings + (<usize>i << 2));
+}
+/** KV-cache usage, 0–1. */
+// @ts-ignore: decorator
+@inline
+export function podUsage(i: u32): f64 {
+  return <f64>load<u32>(usages + (<usize>i << 2)) / 1000;
+}
+/** Whether the load columns are younger than `ttlMs`. */
+export function podLoadFresh(i: u32, nowNs: u64, ttlMs: u32): bool {
+  const age = load<u32>(loadAges + (<usize>i << 2));
+  if (age == AGE_NEVER) return false;
+  return <u64>age + (nowNs - load<u64>(loadReads + (<usize>i << 3))) / 1000000 <= <u64>ttlMs;
+}
+// @ts-ignore: decorator
+@inline
+export function podRate(i: u32): f64 {
+  return load<f64>(rates + (<usize>i << 3));
+}
+export function podSetRate(i: u32, tokensPerSecond: f64): void {
+  store<f64>(rates + (<usize>i << 3), max(tokensPerSecond, 1));
+}
+// @ts-ignore: decorator
+@inline
+export function podAddress(i: u32): usize {
+  return addresses + <usize>i * NAME_BYTES;
+}
+// @ts-ignore: decorator
+@inline
+export function podAddressSize(i: u32): u32 {
+  return load<u8>(addressSizes + i);
+}
+// @ts-ignore: decorator
+@inline
+export function podAddressHash(i: u32): u64 {
+  return load<u64>(addressHashes + (<usize>i << 3));
+}
+// @ts-ignore: decorator
+@inline
+export function podName(i: u32): usize {
+  return names + <usize>i * NAME_BYTES;
+}
+// @ts-ignore: decorator
+@inline
+export function podNameSize(i: u32): u32 {
+  return load<u8>(nameSizes + i);
+}
+// @ts-ignore: decorator
+@inline
+export function podRequests(i: u32): u32 {
+  return load<u32>(requests + (<usize>i << 2));
+}
+// @ts-ignore: decorator
+@inline
+export function podPending(i: u32): f64 {
+  return load<f64>(pendings + (<usize>i << 3));
+}
+// @ts-ignore: decorator
+@inline
+export function podPendingRequests(i: u32): u32 {
+  return load<u32>(pendingRequests + (<usize>i << 2));
+}
+/** ns since when the head of the pod's prefill queue is at work; 0 when the queue is empty. */
+// @ts-ignore: decorator
+@inline
+export function podHeadStart(i: u32): u64 {
+  return load<u64>(headStarts + (<usize>i << 3));
+}
+// @ts-ignore: decorator
+@inline
+export function podOut(i: u32, nowNs: u64): bool {
+  return load<u64>(outUntils + (<usize>i << 3)) > nowNs;
+}
+export function podSetOut(i: u32, untilNs: u64): void {
+  store<u64>(outUntils + (<usize>i << 3), untilNs);
+}
+/** Puts the process's counts in the columns: requests in flight, pending prefills and their uncached tokens. */
+export function podSetCounts(i: u32, inFlight: u32, pending: u32, tokens: f64): void {
+  store<u32>(requests + (<usize>i << 2), inFlight);
+  store<u32>(pendingRequests + (<usize>i << 2), pending);
+  store<f64>(pendings + (<usize>i << 3), tokens);
+}
+export function podSetHeadStart(i: u32, ns: u64): void {
+  store<u64>(headStarts + (<usize>i << 3), ns);
+}
+
+podsClear();

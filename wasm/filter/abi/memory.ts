@@ -1,0 +1,75 @@
+// Memory that Envoy writes into. Small results go to a bump arena that is empty again when the outermost callback
+// is entered; big ones (bodies, frames) go to one region, so a pointer is valid until the next big read.
+
+// @ts-ignore: decorator
+@inline
+const ARENA_BYTES: usize = 262144;
+// @ts-ignore: decorator
+@inline
+const BIG: usize = 65536;
+
+let arena: usize = 0;
+let top: usize = 0;
+let depth: i32 = 0;
+let region: usize = 0;
+let regionBytes: usize = 0;
+
+/** Allocates both areas and touches them, so that no request pays for a page fault. */
+export function memoryInit(regionSize: usize): void {
+  if (!arena) {
+    arena = heap.alloc(ARENA_BYTES);
+    memory.fill(arena, 0, ARENA_BYTES);
+    top = arena;
+  }
+  if (regionSize > regionBytes) {
+    region = heap.alloc(regionSize + 128);
+    memory.fill(region, 0, regionSize + 128);
+    regionBytes = regionSize;
+  }
+}
+
+/** Longest single read from the host in bytes. */
+export function memoryLimit(): usize {
+  return regionBytes;
+}
+
+/** Envoy's allocator. 0 when there is no room: the host call then fails with a status. */
+export function allocate(size: usize): usize {
+  if (!arena) memoryInit(1 << 20);
+  if (size > BIG) return size <= regionBytes ? region : 0;
+  const at = top;
+  const next = at + ((size + 15) & ~15);
+  if (next > arena + ARENA_BYTES) return 0;
+  top = next;
+  return at;
+}
+
+/** Entry of a callback. Host calls can re-enter the module, so only the outermost one empties the arena. */
+// @ts-ignore: decorator
+@inline
+export function enter(): void {
+  if (depth++ == 0) top = arena;
+}
+
+// @ts-ignore: decorator
+@inline
+export function leave(): void {
+  depth--;
+}
+
+/** Static UTF-8 text, encoded once when the module starts. */
+@unmanaged
+export class Text {
+  at: usize;
+  size: usize;
+}
+
+/** Only for module start and configuration: makes a Text of a literal. */
+export function text(s: string): Text {
+  const size = String.UTF8.byteLength(s);
+  const t = changetype<Text>(heap.alloc(offsetof<Text>()));
+  t.at = heap.alloc(size + 8);
+  t.size = size;
+  String.UTF8.encodeUnsafe(changetype<usize>(s), s.length, t.at);
+  return t;
+}

@@ -1,0 +1,117 @@
+// The exports that Envoy calls, nothing else. Every callback empties the arena on entry and finds its own stream; a
+// context without a record (the root, or a request refused before the filter) is left alone.
+import { allocate, enter, leave } from "./abi/memory";
+import { CONTINUE } from "./abi/types";
+import { now } from "./host";
+import { onRequestBody, onRequestHeaders, onRequestTrailers } from "./request";
+import { onResponseBody, onResponseHeaders, onStreamEnd } from "./response";
+import { onConfigure, onTick } from "./root";
+import { streamFind } from "./streams";
+import { streamClosed, streamReceive } from "./table-stream";
+
+export function abort(message: string | null, file: string | null, line: u32, column: u32): void {
+  unreachable();
+}
+
+export function proxy_abi_version_0_2_1(): void {}
+
+export function malloc(size: u32): usize {
+  return allocate(size);
+}
+
+export function proxy_on_context_create(id: u32, parent: u32): void {}
+
+export function proxy_on_vm_start(root: u32, size: u32): u32 {
+  return 1;
+}
+
+export function proxy_on_configure(root: u32, size: u32): u32 {
+  enter();
+  const ok = onConfigure(size);
+  leave();
+  return ok ? 1 : 0;
+}
+
+export function proxy_on_tick(root: u32): void {
+  enter();
+  onTick();
+  leave();
+}
+
+export function proxy_on_request_headers(id: u32, count: u32, endOfStream: u32): u32 {
+  enter();
+  const action = onRequestHeaders(id, endOfStream != 0);
+  leave();
+  return action;
+}
+
+export function proxy_on_request_body(id: u32, size: u32, endOfStream: u32): u32 {
+  const s = streamFind(id);
+  if (!s) return CONTINUE;
+  enter();
+  const action = onRequestBody(s, size, endOfStream != 0);
+  leave();
+  return action;
+}
+
+export function proxy_on_request_trailers(id: u32, count: u32): u32 {
+  const s = streamFind(id);
+  if (!s) return CONTINUE;
+  enter();
+  const action = onRequestTrailers(s);
+  leave();
+  return action;
+}
+
+export function proxy_on_response_headers(id: u32, count: u32, endOfStream: u32): u32 {
+  const s = streamFind(id);
+  if (!s) return CONTINUE;
+  enter();
+  onResponseHeaders(s, endOfStream != 0);
+  leave();
+  return CONTINUE;
+}
+
+export function proxy_on_response_body(id: u32, size: u32, endOfStream: u32): u32 {
+  const s = streamFind(id);
+  if (!s) return CONTINUE;
+  if (s.firstToken && !endOfStream) return CONTINUE;
+  enter();
+  onResponseBody(s, size, endOfStream != 0);
+  leave();
+  return CONTINUE;
+}
+
+export function proxy_on_log(id: u32): void {
+  const s = streamFind(id);
+  if (!s) return;
+  enter();
+  onStreamEnd(s);
+  leave();
+}
+
+export function proxy_on_done(id: u32): u32 {
+  const s = streamFind(id);
+  if (s) {
+    enter();
+    onStreamEnd(s);
+    leave();
+  }
+  return 1;
+}
+
+export function proxy_on_grpc_receive(root: u32, token: u32, size: u32): void {
+  enter();
+  streamReceive(token, size, now());
+  leave();
+}
+
+export function proxy_on_grpc_receive_initial_metadata(root: u32, token: u32, count: u32): void {}
+
+export function proxy_on_grpc_receive_trailing_metadata(root: u32, token: u32, count: u32): void {}
+
+export function proxy_on_grpc_close(root: u32, token: u32, status: u32): void {
+  enter();
+  streamClosed(token);
+  leave();
+}

@@ -1,0 +1,121 @@
+// What the filter counts. Counters are added up in memory and handed to Envoy once a second: a host call costs more
+// than the rest of the counting.
+import { REPORT_COUNTER_COUNT } from "../shared/layout";
+import { Text, text } from "./abi/memory";
+import { METRIC_COUNTER, METRIC_HISTOGRAM } from "./abi/types";
+import { addMetric, defineMetric, metricValue, recordMetric } from "./host";
+
+// @ts-ignore: decorator
+@inline
+export const C_SUCCESS: u32 = 0;
+// @ts-ignore: decorator
+@inline
+export const C_NO_PODS: u32 = 1;
+// @ts-ignore: decorator
+@inline
+export const C_FILTERED_OUT: u32 = 2;
+// @ts-ignore: decorator
+@inline
+export const C_FALLBACK: u32 = 3;
+// @ts-ignore: decorator
+@inline
+export const C_REFUSED: u32 = 4;
+// @ts-ignore: decorator
+@inline
+export const C_RESERVED: u32 = 5;
+// @ts-ignore: decorator
+@inline
+export const C_STRIPPED: u32 = 6;
+// @ts-ignore: decorator
+@inline
+export const C_MOVED: u32 = 7;
+// @ts-ignore: decorator
+@inline
+export const C_LEFT_OUT: u32 = 8;
+// @ts-ignore: decorator
+@inline
+export const C_FRAMES: u32 = 9;
+// @ts-ignore: decorator
+@inline
+export const C_GAPS: u32 = 10;
+// @ts-ignore: decorator
+@inline
+export const C_INEXACT: u32 = 11;
+// @ts-ignore: decorator
+@inline
+export const C_WATCHDOG: u32 = 12;
+// @ts-ignore: decorator
+@inline
+export const C_CANDIDATES: u32 = 13;
+// @ts-ignore: decorator
+@inline
+export const C_PASSED: u32 = 14;
+// @ts-ignore: decorator
+@inline
+export const C_SCHEDULING_US: u32 = 15;
+
+const NAMES: StaticArray<Text> = [
+  text("warmgate_decisions_success_total"),
+  text("warmgate_decisions_no_pods_total"),
+  text("warmgate_decisions_filtered_out_total"),
+  text("warmgate_fallback_total"),
+  text("warmgate_refused_total"),
+  text("warmgate_reserved_fields_total"),
+  text("warmgate_stripped_headers_total"),
+  text("warmgate_moved_total"),
+  text("warmgate_left_out_total"),
+  text("warmgate_frames_total"),
+  text("warmgate_gaps_total"),
+  text("warmgate_inexact_total"),
+  text("warmgate_watchdog_total"),
+  text("warmgate_candidate_pods_total"),
+  text("warmgate_passed_pods_total"),
+  text("warmgate_scheduling_us_total"),
+];
+const SCHEDULING = text("warmgate_scheduling_duration_us");
+
+const values: usize = heap.alloc(REPORT_COUNTER_COUNT << 3);
+const flushed: usize = heap.alloc(REPORT_COUNTER_COUNT << 3);
+const ids: usize = heap.alloc(REPORT_COUNTER_COUNT << 2);
+memory.fill(values, 0, REPORT_COUNTER_COUNT << 3);
+memory.fill(flushed, 0, REPORT_COUNTER_COUNT << 3);
+memory.fill(ids, 0, REPORT_COUNTER_COUNT << 2);
+let scheduling: u32 = 0;
+
+export function metricsDefine(): void {
+  for (let i: u32 = 0; i < REPORT_COUNTER_COUNT; i++) {
+    const t = unchecked(NAMES[i]);
+    store<u32>(ids + (i << 2), defineMetric(METRIC_COUNTER, t.at, t.size));
+  }
+  scheduling = defineMetric(METRIC_HISTOGRAM, SCHEDULING.at, SCHEDULING.size);
+}
+
+// @ts-ignore: decorator
+@inline
+export function count(i: u32, by: u64 = 1): void {
+  const at = values + (<usize>i << 3);
+  store<u64>(at, load<u64>(at) + by);
+}
+
+/** This VM's value of a counter. */
+export function counter(i: u32): u64 {
+  return load<u64>(values + (<usize>i << 3));
+}
+
+export function recordScheduling(micros: u64): void {
+  recordMetric(scheduling, micros);
+  count(C_SCHEDULING_US, micros);
+}
+
+export function metricsFlush(): void {
+  for (let i: u32 = 0; i < REPORT_COUNTER_COUNT; i++) {
+    const v = load<u64>(values + (i << 3));
+    addMetric(load<u32>(ids + (i << 2)), <i64>(v - load<u64>(flushed + (i << 3))));
+    store<u64>(flushed + (i << 3), v);
+  }
+}
+
+/** Process-wide value of a counter as last flushed by all workers. */
+export function processCounter(i: u32): u64 {
+  return metricValue(load<u32>(ids + (<usize>i << 2)));
+}

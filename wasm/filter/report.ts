@@ -1,0 +1,63 @@
+// What goes up to the agent once a second: this VM's counters and, per pod, what it sent there and what came back.
+import { podAddress, podAddressSize, podHigh, podKnown, podPending, podRequests } from "../core/pods";
+import {
+  KIND_REPORT,
+  MAX_PODS,
+  REPORT_COUNTER_COUNT,
+  REPORT_COUNTERS,
+  REPORT_HEAD_BYTES,
+  REPORT_ROW_BYTES,
+} from "../shared/layout";
+import { counter } from "./metrics";
+import { processId, streamPayload, streamRoom, streamSend, vmId } from "./table-stream";
+
+// Per pod: requests, prompt tokens, predicted tokens, first tokens, first token µs, their uncached tokens.
+const sums: usize = heap.alloc(MAX_PODS * 48);
+memory.fill(sums, 0, MAX_PODS * 48);
+
+// @ts-ignore: decorator
+@inline
+function add(pod: u32, field: u32, by: u64): void {
+  const at = sums + <usize>pod * 48 + (field << 3);
+  store<u64>(at, load<u64>(at) + by);
+}
+
+export function recordRequest(pod: u32, promptTokens: u32, predicted: u32): void {
+  add(pod, 0, 1);
+  add(pod, 1, promptTokens);
+  add(pod, 2, predicted);
+}
+
+export function recordFirstToken(pod: u32, micros: u64, uncached: u32): void {
+  add(pod, 3, 1);
+  add(pod, 4, micros);
+  add(pod, 5, uncached);
+}
+
+/** Sends the report; pods beyond the room of one frame are left out. */
+export function sendReport(): void {
+  const p = streamPayload();
+  memory.fill(p, 0, REPORT_HEAD_BYTES);
+  store<u64>(p, processId);
+  store<u64>(p, vmId, 8);
+  for (let i: u32 = 0; i < REPORT_COUNTER_COUNT; i++) store<u64>(p + REPORT_COUNTERS + (i << 3), counter(i));
+  let at: u32 = REPORT_HEAD_BYTES;
+  let rows: u32 = 0;
+  for (let pod: u32 = 0; pod < podHigh; pod++) {
+    if (!podKnown(pod)) continue;
+    const size = podAddressSize(pod);
+    const next = at + REPORT_ROW_BYTES + ((size + 7) & ~7);
+    if (next > streamRoom()) break;
+    const row = p + at;
+    memory.fill(row, 0, next - at);
+    store<u32>(row, size);
+    store<u32>(row, podRequests(pod), 4);
+    store<u64>(row, <u64>podPending(pod), 8);
+    memory.copy(row + 16, sums + <usize>pod * 48, 48);
+    memory.copy(row + REPORT_ROW_BYTES, podAddress(pod), size);
+    at = next;
+    rows++;
+  }
+  store<u32>(p, rows, 20);
+  streamSend(KIND_REPORT, at);
+}

@@ -1,0 +1,370 @@
+// A request on its way in: headers, body, the decision, the headers that carry it.
+import {
+  CANDIDATES,
+  ANY_MODEL,
+  pick,
+  pickCandidates,
+  pickCount,
+  picked,
+  pickPassed,
+} from "../core/pick";
+import { matchBlocks, matchClear, matchPrompt, matchTokens } from "../core/match";
+import { foundBytesPerToken, foundModel, foundRoot, foundTemplate, modelDefault, modelFind, modelsKnown } from "../core/models";
+import {
+  podAddress,
+  podAddressSize,
+  podPendingRequests,
+  podsReady,
+} from "../core/pods";
+import { blockBytes, blockKey, bodyRead, policyKnown, reservedAction, saltKey0, saltKey1 } from "../core/policy";
+import {
+  cacheKeyLen,
+  cacheKeyPtr,
+  hasModel,
+  modelLen,
+  modelPtr,
+  outLen,
+  outPtr,
+  promptIsComplete,
+  renderExact,
+  reserved,
+  saltLen,
+  saltPtr,
+  SCAN_EMPTY,
+  SCAN_NOT_OBJECT,
+  SCAN_OK,
+  SCAN_TOO_DEEP,
+  scanRequest,
+  stream as scannedStream,
+  userLen,
+  userPtr,
+} from "../core/scan";
+import { cookieValue, cookieValuePtr, cookieValueLen, deriveSession, keyedSession, validSession } from "../core/session";
+import { speculativeAdd } from "../core/speculative";
+import { hashBlocks } from "../shared/hash";
+import { RESERVED_REJECT } from "../shared/layout";
+import { sipHi, sipLo, siphash128, siphash64 } from "../shared/siphash";
+import { text } from "./abi/memory";
+import { BUFFER_REQUEST_BODY, CONTINUE, MAP_REQUEST, OK, STOP } from "./abi/types";
+import { bodyLimit, bodyMode, sessionCookie, sessionKey0, sessionKey1 } from "./configuration";
+import { buffer, now, random, removeHeader, resultAt, resultSize, scratch, setHeader } from "./host";
+import { countPrefill, countRequest, gaugeSlot, inflightRead } from "./inflight";
+import {
+  C_CANDIDATES,
+  C_FALLBACK,
+  C_FILTERED_OUT,
+  C_INEXACT,
+  C_NO_PODS,
+  C_PASSED,
+  C_REFUSED,
+  C_RESERVED,
+  C_STRIPPED,
+  C_SUCCESS,
+  count,
+  recordScheduling,
+} from "./metrics";
+import {
+  answer,
+  EMPTY_BODY,
+  MALFORMED,
+  MODEL_MISSING,
+  MODEL_TYPE,
+  MODEL_UNKNOWN,
+  NOT_AN_OBJECT,
+  Reply,
+  RESERVED,
+  TOO_DEEP,
+  TOO_LARGE,
+} from "./replies";
+import * as headers from "./request-headers";
+import {
+  DISPATCHED,
+  REPLIED,
+  REQUEST_ID_MAX,
+  requestIdAt,
+  SESSION_MAX,
+  sessionAt,
+  Stream,
+  streamAdd,
+  TRACE_MAX,
+  traceAt,
+  WAITING,
+  waitingAdd,
+} from "./streams";
+import { tableUsable } from "./table-stream";
+
+const DESTINATION = text("x-gateway-destination-endpoint");
+const SESSION = text("x-session-id");
+
+/** Output and hash buffers hold a rendered prompt of this many bytes. */
+// @ts-ignore: decorator
+@inline
+export const RENDER_BYTES: u32 = 1310720;
+const hashes: usize = heap.alloc((RENDER_BYTES / 64) << 3);
+
+/** Requests per second and pod, smoothed over all workers; set by the tick. */
+let perPodRate: f64 = 0;
+export function setArrivalRate(v: f64): void {
+  perPodRate = v;
+}
+
+/** Whether this VM ever got a body callback, and how often the watchdog had to resume without one. */
+export let bodySeen: bool = false;
+let resumedBlind: u32 = 0;
+
+/** Counts a resume by the watchdog; after three the VM decides on headers until a body callback comes after all. */
+export function countBlindResume(): void {
+  resumedBlind++;
+}
+
+export function onRequestHeaders(id: u32, endOfStream: bool): u32 {
+  const start = now();
+  const removed = headers.readRequestHeaders();
+  if (removed > 0) count(C_STRIPPED, removed);
+  const s = streamAdd(id);
+  if (!s) {
+    count(C_FALLBACK);
+    return CONTINUE;
+  }
+  s.startNs = start;
+  if (removed < 0) {
+    // Unreadable headers: nothing to decide on, and nothing of ours is set.
+    s.state = DISPATCHED;
+    return CONTINUE;
+  }
+  keepIds(s);
+  earlySession(s);
+  const api = headers.scheduledApi();
+  if (api < 0 || !bodyMode || (resumedBlind >= 3 && !bodySeen)) {
+    decideOnHeaders(s);
+    return CONTINUE;
+  }
+  s.api = <u8>api;
+  if (endOfStream) return refuse(s, EMPTY_BODY);
+  if (headers.contentLength > <i64>bodyLimit) return refuse(s, TOO_LARGE);
+  s.state = WAITING;
+  waitingAdd(1);
+  return STOP;
+}
+
+function keepIds(s: Stream): void {
+  s.requestIdSize = <u16>min(headers.requestIdSize, REQUEST_ID_MAX);
+  memory.copy(requestIdAt(s), headers.requestIdAt, s.requestIdSize);
+  // traceparent: version "-" 32 hex digits of the trace id "-" ...
+  if (headers.traceSize >= 36) {
+    s.traceSize = <u16>TRACE_MAX;
+    memory.copy(traceAt(s), headers.traceAt + 3, TRACE_MAX);
+  }
+}
+
+/** The session as far as headers give it: a valid header, else a cookie's keyed hash. */
+function earlySession(s: Stream): void {
+  if (headers.sessionSize && validSession(headers.sessionAt, headers.sessionSize)) {
+    s.keepSession = true;
+    s.sessionSize = <u16>headers.sessionSize;
+    memory.copy(sessionAt(s), headers.sessionAt, headers.sessionSize);
+    return;
+  }
+  siphash128(sessionKey0, sessionKey1, headers.credentialAt, headers.credentialSize);
+  s.credentialLo = headers.credentialSize ? sipLo : 0;
+  s.credentialHi = headers.credentialSize ? sipHi : 0;
+  for (let i: u32 = 0; i < headers.cookieCount; i++) {
+    if (cookieValue(headers.cookieAt(i), headers.cookieSize(i), sessionCookie.at, <u32>sessionCookie.size)) {
+      s.sessionSize = <u16>keyedSession(sessionKey0, sessionKey1, cookieValuePtr, cookieValueLen, sessionAt(s));
+      return;
+    }
+  }
+}
+
+/** A session for what has no body: the credential's hash, or chance where there is none, so that nothing piles up. */
+function headerSession(s: Stream): void {
+  if (s.sessionSize) return;
+  const p = scratch(16);
+  if (!p) return;
+  store<u64>(p, s.credentialLo || s.credentialHi ? s.credentialLo : random());
+  store<u64>(p, s.credentialHi, 8);
+  s.sessionSize = <u16>keyedSession(sessionKey0, sessionKey1, p, 16, sessionAt(s));
+}
+
+/** Decides on session and load alone. */
+export function decideOnHeaders(s: Stream): void {
+  const t0 = now();
+  headerSession(s);
+  matchClear();
+  route(s, ANY_MODEL, 0, sessionSpread(s), 0, t0, t0);
+}
+
+function sessionSpread(s: Stream): u64 {
+  return siphash64(0x77617267, 0x61746521, sessionAt(s), s.sessionSize);
+}
+
+/** `size`: bytes of the body so far. */
+export function onRequestBody(s: Stream, size: u32, endOfStream: bool): u32 {
+  bodySeen = true;
+  resumedBlind = 0;
+  if (s.state != WAITING) return CONTINUE;
+  s.bodySize = size;
+  if (!endOfStream && size <= bodyRead) return STOP;
+  return decideOnBody(s, size, endOfStream);
+}
+
+/** Trailers end a body whose last callback did not say so. */
+export function onRequestTrailers(s: Stream): u32 {
+  if (s.state != WAITING) return CONTINUE;
+  return decideOnBody(s, s.bodySize, true);
+}
+
+function refuse(s: Stream, r: Reply): u32 {
+  if (s.state == WAITING) waitingAdd(-1);
+  s.state = REPLIED;
+  count(C_REFUSED);
+  answer(r);
+  return STOP;
+}
+
+function decideOnBody(s: Stream, size: u32, whole: bool): u32 {
+  const t0 = now();
+  const length = min(size, bodyRead);
+  if (length == 0) return refuse(s, EMPTY_BODY);
+  if (buffer(BUFFER_REQUEST_BODY, 0, length) != OK || resultSize == 0) {
+    waitingAdd(-1);
+    decideOnHeaders(s);
+    return CONTINUE;
+  }
+  const body = resultAt;
+  const n = <u32>resultSize;
+  store<u64>(body + n, 0);
+  const truncated = n < size || !whole;
+  modelDefault();
+  const guess = foundTemplate;
+  let status = scanRequest(body, n, s.api, truncated, guess);
+  if (status != SCAN_OK) {
+    return refuse(
+      s,
+      status == SCAN_NOT_OBJECT
+        ? NOT_AN_OBJECT
+        : status == SCAN_TOO_DEEP
+          ? TOO_DEEP
+          : status == SCAN_EMPTY
+            ? EMPTY_BODY
+            : MALFORMED,
+    );
+  }
+  if (reserved && reservedAction == RESERVED_REJECT) {
+    count(C_RESERVED);
+    return refuse(s, RESERVED);
+  }
+  if (hasModel == 2) return refuse(s, MODEL_TYPE);
+  if (hasModel == 0 && !truncated) return refuse(s, MODEL_MISSING);
+  const usable = tableUsable(t0);
+  if (hasModel == 1 && usable && modelsKnown()) {
+    if (!modelFind(modelPtr, modelLen)) return refuse(s, MODEL_UNKNOWN);
+    if (foundTemplate != guess) {
+      status = scanRequest(body, n, s.api, truncated, foundTemplate);
+      if (status != SCAN_OK) return refuse(s, MALFORMED);
+    }
+  }
+  waitingAdd(-1);
+  s.streaming = scannedStream;
+  if (!s.sessionSize) {
+    const useKey = cacheKeyLen > 0;
+    s.sessionSize = <u16>deriveSession(
+      sessionKey0,
+      sessionKey1,
+      s.credentialLo,
+      s.credentialHi,
+      useKey ? cacheKeyPtr : userPtr,
+      useKey ? cacheKeyLen : userLen,
+      sessionAt(s),
+    );
+  }
+  schedule(s, usable, t0);
+  return CONTINUE;
+}
+
+function schedule(s: Stream, usable: bool, t0: u64): void {
+  const model = usable && modelsKnown() ? foundModel : ANY_MODEL;
+  const promptTokens = <f64>max(outLen, s.bodySize > bodyRead ? s.bodySize : outLen) / foundBytesPerToken;
+  if (!usable || !policyKnown || !renderExact || outLen == 0) {
+    if (usable && policyKnown && !renderExact) count(C_INEXACT);
+    matchClear();
+    route(s, model, max(promptTokens, 1), sessionSpread(s), 0, t0, now());
+    return;
+  }
+  const root = saltLen ? siphash64(saltKey0 ^ foundRoot, saltKey1, saltPtr, saltLen) : foundRoot;
+  const blocks = min(outLen, RENDER_BYTES) / blockBytes;
+  hashBlocks(blockKey, root, outPtr, blocks, blockBytes, hashes);
+  const ends = promptIsComplete && blocks * blockBytes == outLen;
+  matchPrompt(hashes, blocks, blockBytes, foundBytesPerToken, ends, t0 / 1000000);
+  const spread = blocks ? load<u64>(hashes + (<usize>min(blocks - 1, 7) << 3)) : sessionSpread(s);
+  route(s, model, max(promptTokens, 1), spread, blocks, t0, now());
+}
+
+/** Picks, counts and writes the headers that carry the decision. Each header is written once. */
+function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u32, t0: u64, t1: u64): void {
+  s.state = DISPATCHED;
+  s.promptTokens = <u32>promptTokens;
+  if (!s.keepSession && s.sessionSize) setHeader(MAP_REQUEST, SESSION, sessionAt(s), s.sessionSize);
+  if (!tableUsable(t0) || podsReady == 0) {
+    count(tableUsable(t0) ? C_NO_PODS : C_FALLBACK);
+    s.dispatchNs = t0;
+    return;
+  }
+  let found = pick(model, promptTokens, spread, perPodRate, t0);
+  if (found) {
+    // The columns are up to a tick old; the best few are looked at live before the choice is final.
+    for (let i: u32 = 0; i < found; i++) inflightRead(picked(i), t0);
+    found = pick(model, promptTokens, spread, perPodRate, t0);
+  }
+  count(C_CANDIDATES, pickCandidates);
+  count(C_PASSED, pickPassed);
+  const t2 = now();
+  if (!found) {
+    count(pickCandidates ? C_FILTERED_OUT : C_NO_PODS);
+    s.dispatchNs = t2;
+    return;
+  }
+  s.candidates = found;
+  s.candidate0 = <u16>picked(0);
+  s.candidate1 = found > 1 ? <u16>picked(1) : 0xffff;
+  s.candidate2 = found > 2 ? <u16>picked(2) : 0xffff;
+  const pod = picked(0);
+  writeDestination(found);
+  s.pod = pod;
+  s.predicted = matchTokens(pod);
+  s.uncached = blocks ? <u32>max(promptTokens - <f64>s.predicted, 1) : <u32>promptTokens;
+  s.alone = podPendingRequests(pod) == 0;
+  s.gauge = gaugeSlot(pod);
+  countRequest(s.gauge, 1);
+  if (promptTokens > 0) {
+    countPrefill(s.gauge, 1, s.uncached);
+    s.prefillCounted = true;
+  }
+  inflightRead(pod, t2);
+  for (let j = matchBlocks(pod); j < blocks; j++) {
+    speculativeAdd(load<u64>(hashes + (<usize>j << 3)), pod, t0 / 1000000);
+  }
+  count(C_SUCCESS);
+  const end = now();
+  s.dispatchNs = end;
+  s.schedulingUs = <u32>((end - t0) / 1000);
+  s.matchUs = <u32>((t1 - t0) / 1000);
+  s.pickUs = <u32>((t2 - t1) / 1000);
+  recordScheduling(s.schedulingUs);
+}
+
+function writeDestination(found: u32): void {
+  const p = scratch(CANDIDATES * 65);
+  if (!p) return;
+  let n: usize = 0;
+  for (let i: u32 = 0; i < found; i++) {
+    if (i) {
+      store<u8>(p + n, 0x2c);
+      n++;
+    }
+    const size = podAddressSize(picked(i));
+    memory.copy(p + n, podAddress(picked(i)), size);
+    n += size;
+  }
+  setHeader(MAP_REQUEST, DESTINATION, p, n);
+}

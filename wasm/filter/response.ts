@@ -1,0 +1,195 @@
+// A response on its way out, and the end of a request: which pod really served it, the first token, giving back what
+// was counted.
+import {
+  podAddress,
+  podAddressSize,
+  podByAddress,
+  podName,
+  podNameSize,
+  podRate,
+  podSetRate,
+} from "../core/pods";
+import { debugHeaders } from "../core/policy";
+import { DEBUG_ALL } from "../shared/layout";
+import { Text, text } from "./abi/memory";
+import {
+  FLAG_UPSTREAM_CONNECTION_FAILURE,
+  FLAG_UPSTREAM_CONNECTION_TERMINATION,
+  FLAG_UPSTREAM_REMOTE_RESET,
+  MAP_RESPONSE,
+  OK,
+} from "./abi/types";
+import { now, property, resultAt, resultSize, scratch, setHeader } from "./host";
+import { countPrefill, countRequest, gaugeSlot, inflightRead, leaveOut } from "./inflight";
+import { C_LEFT_OUT, C_MOVED, count } from "./metrics";
+import { recordFirstToken, recordRequest } from "./report";
+import {
+  DISPATCHED,
+  requestIdAt,
+  Stream,
+  streamDrop,
+  traceAt,
+  WAITING,
+  waitingAdd,
+} from "./streams";
+
+const UPSTREAM_ADDRESS = text("upstream\0address");
+const RESPONSE_FLAGS = text("response\0flags");
+
+const SELECTED_POD = text("x-selected-pod");
+const DECODE_POD = text("x-decode-pod");
+const CACHE_HIT = text("x-cache-hit");
+const PREFIX_LENGTH = text("x-cache-prefix-length");
+const SCHEDULING_TIME = text("x-scheduling-time-ms");
+const FILTER_TIME = text("x-filter-time-ms");
+const SCORER_TIME = text("x-scorer-time-ms");
+const TOTAL_TIME = text("x-total-time-ms");
+const REQUEST_ID = text("x-request-id");
+const TRACE_ID = text("x-trace-id");
+const TRUE = text("true");
+const FALSE = text("false");
+
+/** Uncached tokens from which a first token's time says something about the pod's rate. */
+// @ts-ignore: decorator
+@inline
+const CALIBRATE_TOKENS: u32 = 512;
+
+export function onResponseHeaders(s: Stream, endOfStream: bool): void {
+  if (s.state != DISPATCHED) return;
+  if (s.pod >= 0) followHost(s);
+  if (endOfStream) s.responseDone = true;
+  if (debugHeaders == DEBUG_ALL) writeDebugHeaders(s);
+}
+
+/** After a retry Envoy has another host than we chose: counts follow it, and the hosts passed over are left out. */
+function followHost(s: Stream): void {
+  if (property(UPSTREAM_ADDRESS) != OK || resultSize == 0) return;
+  const pod = <u32>s.pod;
+  if (resultSize == podAddressSize(pod) && memory.compare(resultAt, podAddress(pod), resultSize) == 0) return;
+  const actual = podByAddress(resultAt, <u32>resultSize);
+  const t = now();
+  count(C_MOVED);
+  for (let i: u32 = 0; i < s.candidates; i++) {
+    const c = candidate(s, i);
+    if (<i32>c == actual) break;
+    leaveOut(c, t);
+    count(C_LEFT_OUT);
+  }
+  const slot = actual >= 0 ? gaugeSlot(actual) : 0;
+  countRequest(s.gauge, -1);
+  countRequest(slot, 1);
+  if (s.prefillCounted) {
+    countPrefill(s.gauge, -1, s.uncached);
+    countPrefill(slot, 1, s.uncached);
+  }
+  s.gauge = slot;
+  s.pod = actual;
+  s.predicted = 0;
+  s.alone = false;
+}
+
+// @ts-ignore: decorator
+@inline
+function candidate(s: Stream, i: u32): u32 {
+  return i == 0 ? s.candidate0 : i == 1 ? s.candidate1 : s.candidate2;
+}
+
+/** Returns nothing to hold: frames pass on, only their arrival matters. */
+export function onResponseBody(s: Stream, size: u32, endOfStream: bool): void {
+  if (endOfStream) s.responseDone = true;
+  if (s.firstToken || size == 0) return;
+  s.firstToken = true;
+  if (s.state != DISPATCHED) return;
+  const t = now();
+  releasePrefill(s, t);
+  if (s.pod < 0 || s.dispatchNs == 0) return;
+  const micros = (t - s.dispatchNs) / 1000;
+  recordFirstToken(<u32>s.pod, micros, s.uncached);
+  if (s.alone && s.streaming && s.uncached >= CALIBRATE_TOKENS && micros > 0) {
+    const seen = (<f64>s.uncached * 1e6) / <f64>micros;
+    podSetRate(<u32>s.pod, podRate(<u32>s.pod) * 0.8 + seen * 0.2);
+  }
+}
+
+function releasePrefill(s: Stream, t: u64): void {
+  if (!s.prefillCounted) return;
+  s.prefillCounted = false;
+  countPrefill(s.gauge, -1, s.uncached);
+  if (s.pod >= 0) inflightRead(<u32>s.pod, t);
+}
+
+/** Ends a request, whatever its end was. Idempotent: the record is gone afterwards. */
+export function onStreamEnd(s: Stream): void {
+  const t = now();
+  if (s.state == WAITING) waitingAdd(-1);
+  if (s.state == DISPATCHED) {
+    if (!s.responseDone && s.pod >= 0) blame(s, t);
+    releasePrefill(s, t);
+    countRequest(s.gauge, -1);
+    if (s.pod >= 0) {
+      recordRequest(<u32>s.pod, s.promptTokens, s.predicted);
+      inflightRead(<u32>s.pod, t);
+    }
+  }
+  streamDrop(s);
+}
+
+/** Leaves out a pod that refused or reset the connection. */
+function blame(s: Stream, t: u64): void {
+  if (property(RESPONSE_FLAGS) != OK || resultSize != 8) return;
+  const flags = load<u64>(resultAt);
+  const faults =
+    FLAG_UPSTREAM_CONNECTION_FAILURE | FLAG_UPSTREAM_CONNECTION_TERMINATION | FLAG_UPSTREAM_REMOTE_RESET;
+  if (!(flags & faults)) return;
+  let pod = s.pod;
+  if (property(UPSTREAM_ADDRESS) == OK && resultSize) pod = podByAddress(resultAt, <u32>resultSize);
+  if (pod < 0) return;
+  leaveOut(pod, t);
+  count(C_LEFT_OUT);
+}
+
+function put(name: Text, p: usize, n: usize): void {
+  if (n) setHeader(MAP_RESPONSE, name, p, n);
+}
+
+function digits(p: usize, v: u64): usize {
+  let n: usize = 1;
+  for (let x = v; x >= 10; x /= 10) n++;
+  for (let i = n; i > 0; i--) {
+    store<u8>(p + i - 1, <u8>(48 + (v % 10)));
+    v /= 10;
+  }
+  return n;
+}
+
+/** Milliseconds with three decimals from microseconds. */
+function putMs(name: Text, p: usize, us: u64): void {
+  let n = digits(p, us / 1000);
+  store<u8>(p + n, 0x2e);
+  const rest = <u32>(us % 1000);
+  store<u8>(p + n + 1, <u8>(48 + rest / 100));
+  store<u8>(p + n + 2, <u8>(48 + (rest / 10) % 10));
+  store<u8>(p + n + 3, <u8>(48 + (rest % 10)));
+  n += 4;
+  put(name, p, n);
+}
+
+function writeDebugHeaders(s: Stream): void {
+  const p = scratch(32);
+  if (!p) return;
+  if (s.pod >= 0) {
+    put(SELECTED_POD, podName(s.pod), podNameSize(s.pod));
+    put(DECODE_POD, podName(s.pod), podNameSize(s.pod));
+  }
+  if (s.promptTokens) {
+    const hit = s.predicted ? TRUE : FALSE;
+    put(CACHE_HIT, hit.at, hit.size);
+    put(PREFIX_LENGTH, p, digits(p, s.predicted));
+    putMs(SCHEDULING_TIME, p, s.schedulingUs);
+    putMs(FILTER_TIME, p, s.matchUs);
+    putMs(SCORER_TIME, p, s.pickUs);
+  }
+  putMs(TOTAL_TIME, p, (now() - s.startNs) / 1000);
+  put(REQUEST_ID, requestIdAt(s), s.requestIdSize);
+  put(TRACE_ID, traceAt(s), s.traceSize);
+}

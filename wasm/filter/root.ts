@@ -1,0 +1,120 @@
+// The root context of a VM: configuration, and the tick that keeps everything current.
+import { podsReady } from "../core/pods";
+import { policyDefaults, bodyRead } from "../core/policy";
+import { scanInit } from "../core/scan";
+import { readerInit } from "../shared/table-reader";
+import { enter, leave, memoryInit, memoryLimit, text } from "./abi/memory";
+import { BUFFER_PLUGIN_CONFIGURATION, CAS_MISMATCH, LOG_WARN, NOT_FOUND, OK } from "./abi/types";
+import { configurationRead, configuredDebug, configuredRead, tableMiB } from "./configuration";
+import {
+  buffer,
+  continueRequest,
+  effectiveContext,
+  getShared,
+  log,
+  now,
+  random,
+  resultAt,
+  resultSize,
+  scratch,
+  setShared,
+  setTick,
+  sharedCas,
+} from "./host";
+import { inflightBind, inflightReadAll } from "./inflight";
+import { C_SUCCESS, C_WATCHDOG, count, metricsDefine, metricsFlush, processCounter } from "./metrics";
+import { sendReport } from "./report";
+import { bodySeen, countBlindResume, decideOnHeaders, RENDER_BYTES, setArrivalRate } from "./request";
+import { streamWalk, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
+import { streamIdentify, streamOpen, streamTick } from "./table-stream";
+
+// @ts-ignore: decorator
+@inline
+const TICK_MS: u32 = 5;
+/** A stream that waits this long for a first body callback tells that none will come. */
+// @ts-ignore: decorator
+@inline
+const WATCHDOG_NS: u64 = 250000000;
+
+const PROCESS_KEY = text("warmgate.process");
+const BLIND = text(
+  "warmgate: no body callback came for a held request; is allow_on_headers_stop_iteration set? With a plain WasmPlugin use mode: headers",
+);
+
+let configured: bool = false;
+let started: bool = false;
+let lastSecond: u64 = 0;
+let lastDecisions: u64 = 0;
+let rate: f64 = 0;
+
+export function onConfigure(size: u32): bool {
+  memoryInit(2097152);
+  if (size) {
+    if (buffer(BUFFER_PLUGIN_CONFIGURATION, 0, size) != OK) return false;
+    configurationRead(resultAt, resultSize);
+  }
+  if (!configured) {
+    configured = true;
+    scanInit(RENDER_BYTES, 65536);
+    readerInit(<usize>tableMiB << 20);
+    metricsDefine();
+  }
+  policyDefaults(configuredRead, configuredDebug);
+  return setTick(TICK_MS) == OK;
+}
+
+/** Names the process: the first VM writes a random number, the others read it. */
+function identify(): bool {
+  const status = getShared(PROCESS_KEY);
+  let process: u64 = 0;
+  if (status == OK && resultSize == 8) process = load<u64>(resultAt);
+  else if (status == NOT_FOUND) {
+    const p = scratch(8);
+    if (!p) return false;
+    process = random() | 1;
+    store<u64>(p, process);
+    const wrote = setShared(PROCESS_KEY, p, 8, sharedCas);
+    if (wrote == CAS_MISMATCH || wrote != OK) return false;
+    if (getShared(PROCESS_KEY) == OK && resultSize == 8) process = load<u64>(resultAt);
+  } else return false;
+  streamIdentify(random() | 1, process);
+  return true;
+}
+
+export function onTick(): void {
+  const t = now();
+  if (!started) {
+    started = identify();
+    if (!started) return;
+    lastSecond = t;
+  }
+  if (<usize>bodyRead > memoryLimit()) memoryInit(bodyRead + 1048576);
+  streamTick(t);
+  inflightReadAll(t);
+  if (streamsWaiting && !bodySeen) watchdog(t);
+  if (t - lastSecond >= 1000000000) {
+    metricsFlush();
+    const decisions = processCounter(C_SUCCESS);
+    const seconds = <f64>(t - lastSecond) / 1e9;
+    if (lastDecisions && decisions >= lastDecisions) {
+      rate = rate * 0.5 + (<f64>(decisions - lastDecisions) / seconds) * 0.5;
+      setArrivalRate(podsReady ? rate / <f64>podsReady : 0);
+    }
+    lastDecisions = decisions;
+    lastSecond = t;
+    if (streamOpen()) sendReport();
+  }
+}
+
+function watchdog(t: u64): void {
+  for (let s = streamWalk(0); s; s = streamWalk(walkNext)) {
+    if (s.state != WAITING || t - s.startNs < WATCHDOG_NS) continue;
+    if (effectiveContext(s.id) != OK) continue;
+    waitingAdd(-1);
+    decideOnHeaders(s);
+    countBlindResume();
+    count(C_WATCHDOG);
+    log(LOG_WARN, BLIND);
+    continueRequest();
+  }
+}

@@ -1,0 +1,203 @@
+// The state of each request that is under way: fixed records in chunks that are kept and reused, found by Envoy's
+// context id. A request that was refused before the filter has no record, so its late callbacks do nothing.
+
+// @ts-ignore: decorator
+@inline
+const CHUNK: u32 = 256;
+// @ts-ignore: decorator
+@inline
+const MAX_CHUNKS: u32 = 256;
+// @ts-ignore: decorator
+@inline
+const ID_SLOTS: u32 = 131072;
+
+/** Holding headers, waiting for the body. */
+// @ts-ignore: decorator
+@inline
+export const WAITING: u8 = 1;
+/** Decided; the request went or goes to a pod or to the fallback. */
+// @ts-ignore: decorator
+@inline
+export const DISPATCHED: u8 = 2;
+/** Answered by the filter itself. */
+// @ts-ignore: decorator
+@inline
+export const REPLIED: u8 = 3;
+
+// @ts-ignore: decorator
+@inline
+export const SESSION_MAX: u32 = 128;
+
+@unmanaged
+export class Stream {
+  id: u32;
+  next: u32; // free list, index + 1
+  state: u8;
+  api: u8;
+  /** The client's own x-session-id is valid and stays as it is. */
+  keepSession: bool;
+  prefillCounted: bool;
+  firstToken: bool;
+  responseDone: bool;
+  streaming: bool;
+  /** No other prefill was pending on the pod at dispatch, so the time to the first token is this request's own. */
+  alone: bool;
+  pod: i32;
+  gauge: u32; // gauge slot + 1, 0 = not counted
+  candidates: u32;
+  candidate0: u16;
+  candidate1: u16;
+  candidate2: u16;
+  sessionSize: u16;
+  promptTokens: u32;
+  predicted: u32;
+  uncached: u32;
+  bodySize: u32;
+  requestIdSize: u16;
+  traceSize: u16;
+  schedulingUs: u32;
+  matchUs: u32;
+  pickUs: u32;
+  startNs: u64;
+  dispatchNs: u64;
+  credentialLo: u64;
+  credentialHi: u64;
+}
+
+// Behind the fields: the session id, the request id, the trace id.
+// @ts-ignore: decorator
+@inline
+const SESSION_AT: usize = 128;
+// @ts-ignore: decorator
+@inline
+const REQUEST_ID_AT: usize = 256;
+// @ts-ignore: decorator
+@inline
+const TRACE_AT: usize = 320;
+// @ts-ignore: decorator
+@inline
+const STREAM_BYTES: usize = 352;
+// @ts-ignore: decorator
+@inline
+export const REQUEST_ID_MAX: u32 = 64;
+// @ts-ignore: decorator
+@inline
+export const TRACE_MAX: u32 = 32;
+
+const chunks: usize = heap.alloc(MAX_CHUNKS << 2);
+let chunkCount: u32 = 0;
+let freeHead: u32 = 0;
+
+// Open addressing: id u32, index + 1 u32.
+const ids: usize = heap.alloc(ID_SLOTS << 3);
+memory.fill(ids, 0, ID_SLOTS << 3);
+
+/** Requests under way in this VM. */
+export let streamsLive: u32 = 0;
+/** Of them, those that hold their headers. */
+export let streamsWaiting: u32 = 0;
+
+export function waitingAdd(by: i32): void {
+  streamsWaiting += by;
+}
+
+function at(index: u32): Stream {
+  return changetype<Stream>(
+    <usize>load<u32>(chunks + (<usize>(index / CHUNK) << 2)) + <usize>(index % CHUNK) * STREAM_BYTES,
+  );
+}
+
+export function sessionAt(s: Stream): usize {
+  return changetype<usize>(s) + SESSION_AT;
+}
+export function requestIdAt(s: Stream): usize {
+  return changetype<usize>(s) + REQUEST_ID_AT;
+}
+export function traceAt(s: Stream): usize {
+  return changetype<usize>(s) + TRACE_AT;
+}
+
+// @ts-ignore: decorator
+@inline
+function home(id: u32): u32 {
+  return (id * 0x9e3779b1) >> 15;
+}
+
+/** A record for a new request; null when more than 65,536 are under way: it is then routed by the fallback. */
+export function streamAdd(id: u32): Stream | null {
+  if (!freeHead) {
+    if (chunkCount == MAX_CHUNKS) return null;
+    const p = heap.alloc(<usize>CHUNK * STREAM_BYTES);
+    memory.fill(p, 0, <usize>CHUNK * STREAM_BYTES);
+    store<u32>(chunks + (<usize>chunkCount << 2), <u32>p);
+    for (let i = CHUNK; i > 0; i--) {
+      const index = chunkCount * CHUNK + i - 1;
+      at(index).next = freeHead;
+      freeHead = index + 1;
+    }
+    // The chunk counts only once its records are linked: `at` above reads its address alone.
+    chunkCount++;
+  }
+  const index = freeHead - 1;
+  const s = at(index);
+  freeHead = s.next;
+  memory.fill(changetype<usize>(s), 0, offsetof<Stream>());
+  s.id = id;
+  s.pod = -1;
+  let i = home(id);
+  while (load<u32>(ids + (<usize>i << 3), 4)) i = (i + 1) & (ID_SLOTS - 1);
+  store<u32>(ids + (<usize>i << 3), id);
+  store<u32>(ids + (<usize>i << 3), index + 1, 4);
+  streamsLive++;
+  return s;
+}
+
+/** The record of a request, null when the filter never saw its headers or it has ended. */
+export function streamFind(id: u32): Stream | null {
+  let i = home(id);
+  let v = load<u32>(ids + (<usize>i << 3), 4);
+  while (v) {
+    if (load<u32>(ids + (<usize>i << 3)) == id) return at(v - 1);
+    i = (i + 1) & (ID_SLOTS - 1);
+    v = load<u32>(ids + (<usize>i << 3), 4);
+  }
+  return null;
+}
+
+/** Ends a record. */
+export function streamDrop(s: Stream): void {
+  let i = home(s.id);
+  while (load<u32>(ids + (<usize>i << 3)) != s.id || !load<u32>(ids + (<usize>i << 3), 4)) {
+    i = (i + 1) & (ID_SLOTS - 1);
+  }
+  const index = load<u32>(ids + (<usize>i << 3), 4);
+  // Backward-shift deletion keeps probe chains unbroken without tombstones.
+  let j = i;
+  for (;;) {
+    j = (j + 1) & (ID_SLOTS - 1);
+    const v = load<u64>(ids + (<usize>j << 3));
+    if (!(v >> 32)) break;
+    if (((j - home(<u32>v)) & (ID_SLOTS - 1)) >= ((j - i) & (ID_SLOTS - 1))) {
+      store<u64>(ids + (<usize>i << 3), v);
+      i = j;
+    }
+  }
+  store<u64>(ids + (<usize>i << 3), 0);
+  s.next = freeHead;
+  freeHead = index;
+  streamsLive--;
+}
+
+/** Walks all records: the live one at or after `from` (0-based); null at the end. `walkNext` is where to go on. */
+export let walkNext: u32 = 0;
+export function streamWalk(from: u32): Stream | null {
+  for (let i = from; i < ID_SLOTS; i++) {
+    const v = load<u32>(ids + (<usize>i << 3), 4);
+    if (v) {
+      walkNext = i + 1;
+      return at(v - 1);
+    }
+  }
+  walkNext = ID_SLOTS;
+  return null;
+}

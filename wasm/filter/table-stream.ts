@@ -1,0 +1,194 @@
+// The stream from the agent: opened from the tick, reopened with jitter after a close, one frame a message. The last
+// trusted table stays in use whatever happens to the stream.
+import { modelsRead } from "../core/models";
+import { loadsRead, podsRead } from "../core/pods";
+import { policyRead, staleMs } from "../core/policy";
+import { frameSeal } from "../shared/frame";
+import {
+  FORMAT,
+  HEAD_BYTES,
+  HEAD_KIND,
+  HELLO_BYTES,
+  KIND_HELLO,
+  KIND_LOADS,
+  KIND_MODELS,
+  KIND_PODS,
+  KIND_POLICY,
+  KIND_RESYNC,
+} from "../shared/layout";
+import {
+  FRAME_GAP,
+  FRAME_REFUSED,
+  FRAME_SECTION,
+  FRAME_TOO_LARGE,
+  liveSequence,
+  readerAbandon,
+  readFrame,
+} from "../shared/table-reader";
+import { Text, text } from "./abi/memory";
+import { BUFFER_GRPC, LOG_ERROR, LOG_WARN, OK } from "./abi/types";
+import { agentCluster, authorization } from "./configuration";
+import { buffer, grpcCancel, grpcOpen, grpcSend, log, random, resultAt, resultSize } from "./host";
+import { inflightBind } from "./inflight";
+import { C_FRAMES, C_GAPS, count } from "./metrics";
+
+const SERVICE = text("warmgate.v1.Table");
+const METHOD = text("Subscribe");
+const AUTHORIZATION = text("authorization");
+const TOO_LARGE = text("warmgate: the table does not fit tableMiB; the last one stays in use");
+
+let token: u32 = 0;
+let open: bool = false;
+let retryAt: u64 = 0;
+let backoffMs: u64 = 100;
+let heardAt: u64 = 0;
+let resyncSent: bool = false;
+let warnedLarge: bool = false;
+
+/** This VM, and the process it belongs to. */
+export let vmId: u64 = 0;
+export let processId: u64 = 0;
+
+// @ts-ignore: decorator
+@inline
+const OUT_BYTES: u32 = 131072;
+const out: usize = heap.alloc(OUT_BYTES);
+
+/** Names this VM; the process id is agreed through shared data by the caller. */
+export function streamIdentify(vm: u64, process: u64): void {
+  vmId = vm;
+  processId = process;
+}
+
+/** Whether the table may be used: one has arrived, and the agent was heard within the stale limit. */
+export function tableUsable(nowNs: u64): bool {
+  return heardAt != 0 && nowNs - heardAt <= <u64>staleMs * 1000000;
+}
+
+/** Whether the stream is up. */
+export function streamOpen(): bool {
+  return open;
+}
+
+/** Where a payload for `streamSend` goes; `streamRoom` is how long it may be. */
+export function streamPayload(): usize {
+  return out + 16 + HEAD_BYTES;
+}
+export function streamRoom(): u32 {
+  return OUT_BYTES - 16 - HEAD_BYTES;
+}
+
+/** Sends the payload at `streamPayload` as a frame; false when there is no stream. */
+export function streamSend(kind: u16, payload: u32): bool {
+  if (!token) return false;
+  const frame = out + 16;
+  const n = frameSeal(frame, kind, processId, vmId, liveSequence, 0, payload);
+  // message Frame { bytes data = 1; }: tag 0x0a, the length as a varint, the bytes.
+  let at = frame;
+  const digits: u32 = n < 128 ? 1 : n < 16384 ? 2 : 3;
+  at -= digits + 1;
+  store<u8>(at, 0x0a);
+  let rest = n;
+  for (let i: u32 = 0; i < digits; i++) {
+    store<u8>(at + 1 + i, <u8>((rest & 127) | (i + 1 < digits ? 128 : 0)));
+    rest >>= 7;
+  }
+  return grpcSend(token, at, n + digits + 1) == OK;
+}
+
+/** Opens the stream when it is closed and its time has come; from the tick. */
+export function streamTick(nowNs: u64): void {
+  if (open || nowNs < retryAt) return;
+  // The next attempt is set first: a failed open calls back before it returns.
+  retryAt = nowNs + (backoffMs + (random() % (backoffMs + 1))) * 1000000;
+  backoffMs = min(backoffMs * 2, 2000);
+  open = true;
+  let metadata: usize = 0;
+  let metadataSize: usize = 0;
+  if (authorization.size) {
+    metadata = out;
+    store<u32>(out, 1);
+    store<u32>(out, <u32>AUTHORIZATION.size, 4);
+    store<u32>(out, <u32>authorization.size, 8);
+    memory.copy(out + 12, AUTHORIZATION.at, AUTHORIZATION.size);
+    store<u8>(out + 12 + AUTHORIZATION.size, 0);
+    memory.copy(out + 13 + AUTHORIZATION.size, authorization.at, authorization.size);
+    store<u8>(out + 13 + AUTHORIZATION.size + authorization.size, 0);
+    metadataSize = 14 + AUTHORIZATION.size + authorization.size;
+  }
+  const t = grpcOpen(agentCluster, SERVICE, METHOD, metadata, metadataSize);
+  if (t == 0) {
+    open = false;
+    token = 0;
+    return;
+  }
+  if (!open) return; // closed while it opened
+  token = t;
+  const p = streamPayload();
+  memory.fill(p, 0, HELLO_BYTES);
+  store<u16>(p, FORMAT);
+  store<u16>(p, FORMAT, 2);
+  store<u64>(p, processId, 8);
+  store<u64>(p, vmId, 16);
+  store<u64>(p, 1, 24);
+  streamSend(KIND_HELLO, HELLO_BYTES);
+}
+
+export function streamClosed(closed: u32): void {
+  if (closed != token && token != 0) return;
+  open = false;
+  token = 0;
+  resyncSent = false;
+  readerAbandon();
+}
+
+/** Takes one message of `size` bytes. */
+export function streamReceive(from: u32, size: u32, nowNs: u64): void {
+  if (from != token && token != 0) return;
+  if (size < 2 || buffer(BUFFER_GRPC, 0, size) != OK || resultSize < 2 || load<u8>(resultAt) != 0x0a) return;
+  let n: u32 = 0;
+  let at = resultAt + 1;
+  const end = resultAt + resultSize;
+  for (let shift: u32 = 0; shift < 28 && at < end; shift += 7) {
+    const b = <u32>load<u8>(at++);
+    n |= (b & 127) << shift;
+    if (b < 128) break;
+  }
+  if (at + n != end) return;
+  count(C_FRAMES);
+  const status = readFrame(at, n);
+  if (status == FRAME_REFUSED) return;
+  if (status == FRAME_TOO_LARGE) {
+    if (!warnedLarge) log(LOG_ERROR, TOO_LARGE);
+    warnedLarge = true;
+    return;
+  }
+  if (status == FRAME_GAP) {
+    count(C_GAPS);
+    if (!resyncSent) resyncSent = streamSend(KIND_RESYNC, 0);
+    return;
+  }
+  heardAt = nowNs;
+  backoffMs = 100;
+  resyncSent = false;
+  if (status == FRAME_SECTION) section(load<u16>(at, HEAD_KIND), at + HEAD_BYTES, n - HEAD_BYTES, nowNs);
+}
+
+function section(kind: u16, p: usize, n: u32, nowNs: u64): void {
+  switch (<u32>kind) {
+    case <u32>KIND_PODS:
+      if (podsRead(p, n, nowNs)) inflightBind();
+      break;
+    case <u32>KIND_LOADS:
+      loadsRead(p, n, nowNs);
+      break;
+    case <u32>KIND_MODELS:
+      modelsRead(p, n);
+      break;
+    case <u32>KIND_POLICY:
+      policyRead(p, n);
+      break;
+    default:
+      break;
+  }
+}

@@ -1,0 +1,396 @@
+// The index: KV events in, published prefix entries out. A text block is on a pod while an engine block that
+// completes it is there; membership is counted where two engine blocks of one pod complete the same text.
+import {
+  blockAdd,
+  blockDrop,
+  blockFind,
+  blocksCapacity,
+  blocksInit,
+  blocksLoad,
+  blocksSave,
+  blocksSaveBytes,
+  blockSlot,
+} from "./kv-blocks";
+import { growMask, logClear, logPut, logRemove, logSet, maskWords } from "./delta-writer";
+import {
+  newSet,
+  setHas,
+  setRelease,
+  setsClear,
+  setsInit,
+  setsLoad,
+  setsSave,
+  setsSaveBytes,
+  setWith,
+  setWithout,
+} from "./pod-sets";
+import { BUCKET_ENTRIES, prefixBytes, prefixFind, prefixHashAt, prefixMetaAt, prefixPut, prefixRemove } from "./prefix-table";
+import {
+  extraAdd,
+  extraHash,
+  extraNext,
+  feed,
+  N_EXTRA,
+  N_SIZE,
+  N_START,
+  N_TOKENS,
+  N_USERS,
+  node,
+  nodeAdd,
+  nodeDrop,
+  nodeFind,
+  nodesInit,
+  nodesLoad,
+  nodesReset,
+  nodesSave,
+  nodesSaveBytes,
+  sChain,
+  sSize,
+  stateFrom,
+  stateStart,
+} from "./text-nodes";
+
+// @ts-ignore: decorator
+@inline
+export const STORE_OK: i32 = 0;
+// @ts-ignore: decorator
+@inline
+export const STORE_ORPHAN: i32 = 1;
+// @ts-ignore: decorator
+@inline
+export const STORE_UNKNOWN_TOKEN: i32 = 2;
+// @ts-ignore: decorator
+@inline
+export const STORE_BAD_SHAPE: i32 = 3;
+
+/** Membership of (text hash, pod) beyond the first is counted in the block map under this flag. */
+// @ts-ignore: decorator
+@inline
+const EXTRA_MEMBER: u32 = 0x8000;
+// @ts-ignore: decorator
+@inline
+const MAX_COMPLETED: u32 = 4096;
+
+let key: usize = 0;
+let blockBytes: u32 = 128;
+let maxEntries: u32 = 0;
+
+/** Published table, kept as the very image that readers hold. */
+export let table: usize = 0;
+export let tableMask: u32 = 0;
+export let entries: u32 = 0;
+/** Entries not published because the table or the set ids were full. */
+export let refused: u64 = 0;
+/** The table was rebuilt: readers need a snapshot, a delta would not do. */
+export let snapshotDue: bool = true;
+/** Texts and tokens seen, for the mean bytes per token. */
+export let bytesSeen: u64 = 0;
+export let tokensSeen: u64 = 0;
+/** KV blocks held, without the extra membership counts. */
+export let blocksHeld: u32 = 0;
+
+let completed: usize = 0;
+
+export function indexInit(blockKey: usize, bytes: u32, limit: u32): void {
+  key = blockKey;
+  blockBytes = bytes;
+  maxEntries = limit;
+  completed = heap.alloc(<usize>MAX_COMPLETED * 16);
+  setsInit();
+  nodesInit();
+  blocksInit(65536);
+  newTable(1024);
+}
+
+function newTable(buckets: u32): void {
+  table = heap.alloc(prefixBytes(buckets));
+  memory.fill(table, 0, prefixBytes(buckets));
+  tableMask = buckets - 1;
+  entries = 0;
+  snapshotDue = true;
+}
+
+/** A snapshot was taken: deltas go on from it. */
+export function snapshotTaken(): void {
+  snapshotDue = false;
+}
+
+function growTable(): void {
+  const old = table;
+  const buckets = tableMask + 1;
+  const kept = entries;
+  newTable(buckets << 1);
+  for (let b: u32 = 0; b < buckets; b++) {
+    for (let i: u32 = 0; i < BUCKET_ENTRIES; i++) {
+      const hash = prefixHashAt(old, b, i);
+      if (hash) prefixPut(table, tableMask, hash, prefixMetaAt(old, b, i));
+    }
+  }
+  entries = kept;
+  heap.free(old);
+  logClear();
+}
+
+function join(hash: u64, pod: u32, tokens: u32): void {
+  const at = prefixFind(table, tableMask, hash);
+  const units = min(tokens >> 4, 0xffff);
+  if (!at) {
+    if (entries >= maxEntries) {
+      refused++;
+      return;
+    }
+    const set = setWith(0, pod);
+    if (set < 0) {
+      refused++;
+      return;
+    }
+    if (newSet) logSet(newSet);
+    const meta = <u32>set | (units << 16);
+    prefixPut(table, tableMask, hash, meta);
+    logPut(hash, meta);
+    entries++;
+    if (entries > (tableMask + 1) << 2) growTable();
+    return;
+  }
+  const meta = load<u32>(at);
+  if (setHas(meta & 0xffff, pod)) {
+    const slot = blockFind(hash, pod | EXTRA_MEMBER);
+    if (slot) store<u16>(slot, load<u16>(slot, 14) + 1, 14);
+    else blockAdd(hash, pod | EXTRA_MEMBER, 0, 1);
+    return;
+  }
+  const set = setWith(meta & 0xffff, pod);
+  if (set < 0) {
+    refused++;
+    return;
+  }
+  if (newSet) logSet(newSet);
+  setRelease(meta & 0xffff);
+  const next = <u32>set | (min(units, meta >> 16) << 16);
+  store<u32>(at, next);
+  logPut(hash, next);
+}
+
+function leave(hash: u64, pod: u32): void {
+  const at = prefixFind(table, tableMask, hash);
+  if (!at) return;
+  const meta = load<u32>(at);
+  if (!setHas(meta & 0xffff, pod)) return;
+  const extra = blockFind(hash, pod | EXTRA_MEMBER);
+  if (extra) {
+    const n = load<u16>(extra, 14);
+    if (n > 1) store<u16>(extra, n - 1, 14);
+    else blockDrop(extra);
+    return;
+  }
+  const set = setWithout(meta & 0xffff, pod);
+  if (newSet) logSet(newSet);
+  setRelease(meta & 0xffff);
+  // With no set id left the entry goes altogether: a subset of the truth, never a superset.
+  if (set <= 0) {
+    prefixRemove(table, tableMask, hash);
+    entries--;
+    logRemove(hash);
+    return;
+  }
+  const next = <u32>set | (meta & 0xffff0000);
+  store<u32>(at, next);
+  logPut(hash, next);
+}
+
+/**
+ * Stores consecutive KV blocks of one pod. `hashes` are `count` engine hashes, `tokens` are count × blockSize token
+ * ids; the byte table maps id i to bytes [offsets[i], offsets[i+1]) and `known` tells which ids have bytes.
+ * Blocks before an unknown token are kept. Status: STORE_*.
+ */
+export function indexStore(
+  pod: u32,
+  hashes: usize,
+  count: u32,
+  hasParent: bool,
+  parent: u64,
+  root: u64,
+  tokens: usize,
+  blockSize: u32,
+  offsets: usize,
+  bytes: usize,
+  known: usize,
+  vocabulary: u32,
+): i32 {
+  if (growMask(pod)) snapshotDue = true;
+  let done: u32 = 0;
+  if (hasParent) {
+    const slot = blockFind(parent, pod);
+    if (!slot) return STORE_ORPHAN;
+    stateFrom(load<u32>(slot, 8));
+    done = load<u32>(node(load<u32>(slot, 8)), N_TOKENS);
+  } else stateStart(root);
+  for (let b: u32 = 0; b < count; b++) {
+    const start = sSize;
+    let n: u32 = 0;
+    for (let t: u32 = 0; t < blockSize; t++) {
+      const id = load<u32>(tokens + (<usize>(b * blockSize + t) << 2));
+      if (id >= vocabulary || load<u8>(known + id) == 0) return STORE_UNKNOWN_TOKEN;
+      let p = bytes + load<u32>(offsets + (<usize>id << 2));
+      let left = load<u32>(offsets + (<usize>id << 2), 4) - load<u32>(offsets + (<usize>id << 2));
+      while (left) {
+        const took = feed(key, blockBytes, p, left);
+        p += took;
+        left -= took;
+        if ((sSize & (blockBytes - 1)) == 0) {
+          if (n == MAX_COMPLETED) return STORE_BAD_SHAPE;
+          const c = completed + (<usize>n << 4);
+          store<u64>(c, sChain);
+          store<u32>(c, done + t + (left == 0 ? 1 : 0), 8);
+          n++;
+        }
+      }
+    }
+    done += blockSize;
+    bytesSeen += sSize - start;
+    tokensSeen += blockSize;
+    const hash = load<u64>(hashes + (<usize>b << 3));
+    const slot = blockFind(hash, pod);
+    if (slot) {
+      store<u16>(slot, load<u16>(slot, 14) + 1, 14);
+      continue;
+    }
+    let i = nodeFind(start);
+    if (i < 0) {
+      i = nodeAdd(start, done);
+      for (let e: u32 = 0; e + 1 < n; e++) extraAdd(i, load<u64>(completed + (<usize>e << 4)));
+    }
+    const at = node(i);
+    store<u32>(at, load<u32>(at, N_USERS) + 1, N_USERS);
+    blockAdd(hash, pod, i, 1);
+    blocksHeld++;
+    for (let e: u32 = 0; e < n; e++) {
+      const c = completed + (<usize>e << 4);
+      join(load<u64>(c), pod, load<u32>(c, 8));
+    }
+  }
+  return STORE_OK;
+}
+
+function forget(slot: usize, pod: u32): void {
+  const i = load<u32>(slot, 8);
+  blockDrop(slot);
+  blocksHeld--;
+  const at = node(i);
+  const size = load<u32>(at, N_SIZE);
+  if (size / blockBytes > load<u32>(at, N_START) / blockBytes) {
+    leave(load<u64>(at), pod);
+    for (let e = load<u32>(at, N_EXTRA); e; e = extraNext(e)) leave(extraHash(e), pod);
+  }
+  const users = load<u32>(at, N_USERS) - 1;
+  store<u32>(at, users, N_USERS);
+  if (users == 0) nodeDrop(i);
+}
+
+/** Removes one physical copy of each block; returns how many blocks were known. */
+export function indexRemove(pod: u32, hashes: usize, count: u32): u32 {
+  let knownBlocks: u32 = 0;
+  for (let b: u32 = 0; b < count; b++) {
+    const slot = blockFind(load<u64>(hashes + (<usize>b << 3)), pod);
+    if (!slot) continue;
+    knownBlocks++;
+    const copies = load<u16>(slot, 14);
+    if (copies > 1) store<u16>(slot, copies - 1, 14);
+    else forget(slot, pod);
+  }
+  return knownBlocks;
+}
+
+/** Wipes a pod; returns how many blocks it had. */
+export function indexClearPod(pod: u32): u32 {
+  let wiped: u32 = 0;
+  // A removal shifts later slots back over the freed one, so the same index is looked at again.
+  for (let i: u32 = 0; i < blocksCapacity(); ) {
+    const slot = blockSlot(i);
+    if (load<u16>(slot, 14) && load<u16>(slot, 12) == <u16>pod) {
+      forget(slot, pod);
+      wiped++;
+    } else i++;
+  }
+  // Slots that wrapped around the end of the map are caught by a second look at what is left.
+  for (let i: u32 = 0; i < blocksCapacity(); ) {
+    const slot = blockSlot(i);
+    const owner = <u32>load<u16>(slot, 12);
+    if (load<u16>(slot, 14) && (owner & 0x7fff) == pod) {
+      if (owner & EXTRA_MEMBER) blockDrop(slot);
+      else {
+        forget(slot, pod);
+        wiped++;
+      }
+    } else i++;
+  }
+  return wiped;
+}
+
+/** Forgets everything. */
+export function indexReset(): void {
+  heap.free(table);
+  newTable(1024);
+  setsClear();
+  nodesReset();
+  blocksInit(65536);
+  blocksHeld = 0;
+  logClear();
+}
+
+// A checkpoint is the memory of the parts, one after another, behind a head of 56 bytes: magic u64, block bytes u32,
+// mask words u32, table mask u32, entries u32, bytes seen u64, tokens seen u64, key check u64, blocks u32, zero u32.
+// @ts-ignore: decorator
+@inline
+const CHECKPOINT_MAGIC: u64 = 0x3130545043544757; // "WGTCPT01"
+// @ts-ignore: decorator
+@inline
+const CHECKPOINT_HEAD: usize = 56;
+
+export function indexSaveBytes(): usize {
+  return CHECKPOINT_HEAD + prefixBytes(tableMask + 1) + nodesSaveBytes() + blocksSaveBytes() + setsSaveBytes();
+}
+
+export function indexSave(p: usize): void {
+  store<u64>(p, CHECKPOINT_MAGIC);
+  store<u32>(p, blockBytes, 8);
+  store<u32>(p, maskWords, 12);
+  store<u32>(p, tableMask, 16);
+  store<u32>(p, entries, 20);
+  store<u64>(p, bytesSeen, 24);
+  store<u64>(p, tokensSeen, 32);
+  store<u64>(p, load<u64>(key), 40);
+  store<u32>(p, blocksHeld, 48);
+  store<u32>(p, 0, 52);
+  p += CHECKPOINT_HEAD;
+  memory.copy(p, table, prefixBytes(tableMask + 1));
+  p += prefixBytes(tableMask + 1);
+  nodesSave(p);
+  p += nodesSaveBytes();
+  blocksSave(p);
+  p += blocksSaveBytes();
+  setsSave(p);
+}
+
+/** Takes a checkpoint of `n` bytes whose checksum the caller verified; false when it is of another key or format. */
+export function indexLoad(p: usize, n: usize): bool {
+  if (n < CHECKPOINT_HEAD || load<u64>(p) != CHECKPOINT_MAGIC || load<u32>(p, 8) != blockBytes) return false;
+  if (load<u64>(p, 40) != load<u64>(key)) return false;
+  const buckets = load<u32>(p, 16) + 1;
+  if (n < CHECKPOINT_HEAD + prefixBytes(buckets)) return false;
+  growMask((load<u32>(p, 12) << 6) - 1);
+  heap.free(table);
+  newTable(buckets);
+  entries = load<u32>(p, 20);
+  bytesSeen = load<u64>(p, 24);
+  tokensSeen = load<u64>(p, 32);
+  blocksHeld = load<u32>(p, 48);
+  p += CHECKPOINT_HEAD;
+  memory.copy(table, p, prefixBytes(buckets));
+  p += prefixBytes(buckets);
+  p += nodesLoad(p);
+  p += blocksLoad(p);
+  setsLoad(p);
+  logClear();
+  return true;
+}

@@ -1,0 +1,251 @@
+// Every number of the wire format that more than one file needs. README.md beside this file is its prose.
+
+/** "WGT1", little endian. */
+// @ts-ignore: decorator
+@inline
+export const MAGIC: u32 = 0x31544757;
+// @ts-ignore: decorator
+@inline
+export const FORMAT: u16 = 1;
+
+/** Frame head: magic u32, format u16, kind u16, leader u64, start ms u64, sequence u64, policy version u32, payload bytes u32, checksum u64. */
+// @ts-ignore: decorator
+@inline
+export const HEAD_BYTES: u32 = 48;
+// @ts-ignore: decorator
+@inline
+export const HEAD_KIND: u32 = 6;
+// @ts-ignore: decorator
+@inline
+export const HEAD_LEADER: u32 = 8;
+// @ts-ignore: decorator
+@inline
+export const HEAD_START: u32 = 16;
+// @ts-ignore: decorator
+@inline
+export const HEAD_SEQUENCE: u32 = 24;
+// @ts-ignore: decorator
+@inline
+export const HEAD_POLICY: u32 = 32;
+// @ts-ignore: decorator
+@inline
+export const HEAD_LENGTH: u32 = 36;
+// @ts-ignore: decorator
+@inline
+export const HEAD_CHECKSUM: u32 = 40;
+
+/** Longest payload of a frame in bytes, so that no frame holds a worker for much more than a millisecond. */
+// @ts-ignore: decorator
+@inline
+export const MAX_PAYLOAD: u32 = 1048576 - HEAD_BYTES;
+
+// Frame kinds, agent to filter.
+// @ts-ignore: decorator
+@inline
+export const KIND_SNAPSHOT_BEGIN: u16 = 1;
+// @ts-ignore: decorator
+@inline
+export const KIND_SNAPSHOT_PIECE: u16 = 2;
+// @ts-ignore: decorator
+@inline
+export const KIND_SNAPSHOT_END: u16 = 3;
+// @ts-ignore: decorator
+@inline
+export const KIND_DELTA: u16 = 4;
+// @ts-ignore: decorator
+@inline
+export const KIND_PODS: u16 = 5;
+// @ts-ignore: decorator
+@inline
+export const KIND_LOADS: u16 = 6;
+// @ts-ignore: decorator
+@inline
+export const KIND_MODELS: u16 = 7;
+// @ts-ignore: decorator
+@inline
+export const KIND_POLICY: u16 = 8;
+/** Nothing changed, the agent is alive. */
+// @ts-ignore: decorator
+@inline
+export const KIND_HEARTBEAT: u16 = 9;
+// Frame kinds, filter to agent.
+// @ts-ignore: decorator
+@inline
+export const KIND_HELLO: u16 = 32;
+// @ts-ignore: decorator
+@inline
+export const KIND_REPORT: u16 = 33;
+/** The reader saw a gap or a new epoch and asks for a snapshot. */
+// @ts-ignore: decorator
+@inline
+export const KIND_RESYNC: u16 = 34;
+
+// Runs inside a delta: kind u16, count u16, then count rows.
+/** Row: set id u16, 6 bytes of padding, then the mask (mask words × 8 bytes). */
+// @ts-ignore: decorator
+@inline
+export const RUN_SETS: u16 = 1;
+/** Row: hash u64, set id u16, tokens/16 u16. */
+// @ts-ignore: decorator
+@inline
+export const RUN_PUTS: u16 = 2;
+/** Row: hash u64. */
+// @ts-ignore: decorator
+@inline
+export const RUN_REMOVES: u16 = 3;
+// @ts-ignore: decorator
+@inline
+export const PUT_BYTES: u32 = 12;
+/** Rows of all runs of one delta frame together. */
+// @ts-ignore: decorator
+@inline
+export const MAX_DELTA_ROWS: u32 = 4096;
+
+// @ts-ignore: decorator
+@inline
+export const MAX_PODS: u32 = 1024;
+// @ts-ignore: decorator
+@inline
+export const MAX_MODELS: u32 = 256;
+// @ts-ignore: decorator
+@inline
+export const MAX_SETS: u32 = 65536;
+
+// Roles of a pod, bits.
+// @ts-ignore: decorator
+@inline
+export const ROLE_DECODE: u32 = 1;
+// @ts-ignore: decorator
+@inline
+export const ROLE_PREFILL: u32 = 2;
+
+// Pod row of KIND_PODS: slot u16, flags u8 (bit 0 ready), role u8, model u16, name length u8, address length u8,
+// kv block tokens u32, capacity tokens u32, waiting u32, running u32, kv usage per mille u32, load age ms u32,
+// prefill tokens per second f64, then name and address bytes, padded to 8.
+// @ts-ignore: decorator
+@inline
+export const POD_ROW_BYTES: u32 = 40;
+// Load row of KIND_LOADS: slot u16, flags u8, pad u8, waiting u32, running u32, kv usage per mille u32, age ms u32.
+// @ts-ignore: decorator
+@inline
+export const LOAD_ROW_BYTES: u32 = 20;
+/** Age of a load column that was never read. */
+// @ts-ignore: decorator
+@inline
+export const AGE_NEVER: u32 = 0xffffffff;
+
+// Model row of KIND_MODELS: name length u16, model u16, template index u16 (0xffff none), pad u16, root u64,
+// bytes per token f32, pad u32, then the name padded to 8. Payload: row count u16, template count u16, pad u32,
+// rows, then per template its blob padded to 8 (a blob starts with its own size).
+// @ts-ignore: decorator
+@inline
+export const MODEL_ROW_BYTES: u32 = 24;
+
+// Template blob: size u32, strip u8 × 4, BOS offset u32, BOS length u32, then 36 joints of offset u32, length u32.
+// @ts-ignore: decorator
+@inline
+export const TEMPLATE_STRIP: u32 = 4;
+// @ts-ignore: decorator
+@inline
+export const TEMPLATE_BOS: u32 = 8;
+// @ts-ignore: decorator
+@inline
+export const TEMPLATE_JOINTS: u32 = 16;
+// @ts-ignore: decorator
+@inline
+export const TEMPLATE_LITERALS: u32 = 304;
+// @ts-ignore: decorator
+@inline
+export const JOINT_UNKNOWN: u32 = 0xffffffff;
+
+// Policy payload, fixed offsets: version u32, profile u32, prefix weight f64, load weight f64, in-flight weight f64,
+// body read bytes u32, block bytes u32, debug headers u32, stale ms u32, load TTL ms u32, flags u32, salt key 2 × u64,
+// block key (KEY_WORDS × u64), reserved field action u32, pad u32.
+// @ts-ignore: decorator
+@inline
+export const POLICY_VERSION: u32 = 0;
+// @ts-ignore: decorator
+@inline
+export const POLICY_PROFILE: u32 = 4;
+// @ts-ignore: decorator
+@inline
+export const POLICY_PREFIX_WEIGHT: u32 = 8;
+// @ts-ignore: decorator
+@inline
+export const POLICY_LOAD_WEIGHT: u32 = 16;
+// @ts-ignore: decorator
+@inline
+export const POLICY_INFLIGHT_WEIGHT: u32 = 24;
+// @ts-ignore: decorator
+@inline
+export const POLICY_BODY_READ: u32 = 32;
+// @ts-ignore: decorator
+@inline
+export const POLICY_BLOCK_BYTES: u32 = 36;
+// @ts-ignore: decorator
+@inline
+export const POLICY_DEBUG_HEADERS: u32 = 40;
+// @ts-ignore: decorator
+@inline
+export const POLICY_STALE_MS: u32 = 44;
+// @ts-ignore: decorator
+@inline
+export const POLICY_LOAD_TTL_MS: u32 = 48;
+// @ts-ignore: decorator
+@inline
+export const POLICY_RESERVED: u32 = 52;
+// @ts-ignore: decorator
+@inline
+export const POLICY_SALT_KEY: u32 = 56;
+// @ts-ignore: decorator
+@inline
+export const POLICY_BLOCK_KEY: u32 = 72;
+// @ts-ignore: decorator
+@inline
+export const POLICY_BYTES: u32 = 328;
+
+// @ts-ignore: decorator
+@inline
+export const PROFILE_WARM_UNTIL_BUSY: u32 = 0;
+// @ts-ignore: decorator
+@inline
+export const PROFILE_WEIGHTED: u32 = 1;
+
+// @ts-ignore: decorator
+@inline
+export const DEBUG_NONE: u32 = 0;
+// @ts-ignore: decorator
+@inline
+export const DEBUG_TRUSTED: u32 = 1;
+// @ts-ignore: decorator
+@inline
+export const DEBUG_ALL: u32 = 2;
+
+// @ts-ignore: decorator
+@inline
+export const RESERVED_REJECT: u32 = 0;
+// @ts-ignore: decorator
+@inline
+export const RESERVED_ALLOW: u32 = 1;
+
+// Hello payload: lowest format u16, highest format u16, flags u32 (bit 0 main thread), process id u64, VM id u64,
+// build u64.
+// @ts-ignore: decorator
+@inline
+export const HELLO_BYTES: u32 = 32;
+
+// Report payload: process id u64, VM id u64, flags u32 (bit 0 lease holder), pod rows u32, 16 counters u64, then per
+// pod: address length u32, in-flight requests u32, in-flight tokens u64, requests u64, prompt tokens u64, predicted
+// tokens u64, first tokens seen u64, first token time µs u64, uncached tokens of those u64, address padded to 8.
+// @ts-ignore: decorator
+@inline
+export const REPORT_COUNTERS: u32 = 24;
+// @ts-ignore: decorator
+@inline
+export const REPORT_COUNTER_COUNT: u32 = 16;
+// @ts-ignore: decorator
+@inline
+export const REPORT_HEAD_BYTES: u32 = 152;
+// @ts-ignore: decorator
+@inline
+export const REPORT_ROW_BYTES: u32 = 64;

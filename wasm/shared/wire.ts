@@ -1,0 +1,401 @@
+// Entry of wire.wasm, the module that Node loads: keys, index, frames out, frames in, checkpoint.
+import { blocksCapacity } from "./kv-blocks";
+import { growMask, logBytes, logClear, logPiece, logRows, logSize, maskWords } from "./delta-writer";
+import { frameSeal, frameValid } from "./frame";
+import { checksum, expandKey, hashBlocks, KEY_WORDS } from "./hash";
+import {
+  blocksHeld,
+  bytesSeen,
+  entries,
+  indexClearPod,
+  indexInit,
+  indexLoad,
+  indexRemove,
+  indexReset,
+  indexSave,
+  indexSaveBytes,
+  indexStore,
+  refused,
+  snapshotDue,
+  snapshotTaken,
+  table,
+  tableMask,
+  tokensSeen,
+} from "./kv-index";
+import {
+  HEAD_BYTES,
+  HELLO_BYTES,
+  KIND_DELTA,
+  KIND_HEARTBEAT,
+  KIND_HELLO,
+  KIND_LOADS,
+  KIND_MODELS,
+  KIND_PODS,
+  KIND_POLICY,
+  KIND_REPORT,
+  KIND_RESYNC,
+  KIND_SNAPSHOT_BEGIN,
+  KIND_SNAPSHOT_END,
+  KIND_SNAPSHOT_PIECE,
+  MAX_PAYLOAD,
+  POLICY_BLOCK_BYTES,
+  POLICY_BLOCK_KEY,
+  POLICY_BODY_READ,
+  POLICY_BYTES,
+  POLICY_DEBUG_HEADERS,
+  POLICY_INFLIGHT_WEIGHT,
+  POLICY_LOAD_TTL_MS,
+  POLICY_LOAD_WEIGHT,
+  POLICY_PREFIX_WEIGHT,
+  POLICY_PROFILE,
+  POLICY_RESERVED,
+  POLICY_SALT_KEY,
+  POLICY_STALE_MS,
+  POLICY_VERSION,
+  REPORT_COUNTER_COUNT,
+  REPORT_COUNTERS,
+  REPORT_HEAD_BYTES,
+  REPORT_ROW_BYTES,
+  RUN_SETS,
+} from "./layout";
+import { nodesBytes, nodesLive } from "./text-nodes";
+import { prefixBytes } from "./prefix-table";
+import { setMask, setsHigh, setUsed } from "./pod-sets";
+import { sectionBytes, sectionRaw } from "./sections";
+import { sipHi, sipLo, siphash128, siphash64 } from "./siphash";
+
+export { sectionBegin, sectionEnd, podRow, loadRow, modelRow, templateBegin, templateJoint, templateEnd } from "./sections";
+export { indexRemove, indexClearPod, indexReset };
+
+// Numbers that Node needs are exported, never repeated there.
+export const kindDelta: u32 = KIND_DELTA;
+export const kindPods: u32 = KIND_PODS;
+export const kindLoads: u32 = KIND_LOADS;
+export const kindModels: u32 = KIND_MODELS;
+export const kindPolicy: u32 = KIND_POLICY;
+export const kindHeartbeat: u32 = KIND_HEARTBEAT;
+export const kindHello: u32 = KIND_HELLO;
+export const kindReport: u32 = KIND_REPORT;
+export const kindResync: u32 = KIND_RESYNC;
+export const headBytes: u32 = HEAD_BYTES;
+export const helloBytes: u32 = HELLO_BYTES;
+export const reportCounters: u32 = REPORT_COUNTERS;
+export const reportCounterCount: u32 = REPORT_COUNTER_COUNT;
+export const reportHeadBytes: u32 = REPORT_HEAD_BYTES;
+export const reportRowBytes: u32 = REPORT_ROW_BYTES;
+
+export function abort(message: usize, file: usize, line: u32, column: u32): void {
+  unreachable();
+}
+
+let input: usize = 0;
+let inputCapacity: usize = 0;
+let out: usize = 0;
+let blockKey: usize = 0;
+let blockBytes: u32 = 128;
+let saltKey0: u64 = 0;
+let saltKey1: u64 = 0;
+let rootKey0: u64 = 0;
+let rootKey1: u64 = 0;
+let leader: u64 = 0;
+let startMs: u64 = 0;
+let sequence: u64 = 0;
+let policyVersion: u32 = 0;
+
+/** A buffer of at least `bytes` for what the caller passes in; valid until the next call. */
+export function inputBuffer(bytes: u32): usize {
+  if (<usize>bytes > inputCapacity) {
+    if (input) heap.free(input);
+    inputCapacity = <usize>bytes + (<usize>bytes >> 1);
+    if (inputCapacity < 65536) inputCapacity = 65536;
+    input = heap.alloc(inputCapacity);
+  }
+  return input;
+}
+
+/** A block of memory that stays, for token tables. */
+export function allocate(bytes: u32): usize {
+  return heap.alloc(bytes);
+}
+
+export function release(at: usize): void {
+  heap.free(at);
+}
+
+/**
+ * Sets up keys and index. The 32 secret bytes stand at the input buffer; each key is derived from them by label, so
+ * that none says anything of another.
+ */
+export function init(bytes: u32, maxEntries: u32, leaderId: u64, start: u64): void {
+  const k0 = load<u64>(input);
+  const k1 = load<u64>(input, 8);
+  const k2 = load<u64>(input, 16);
+  const k3 = load<u64>(input, 24);
+  const label = input + 32;
+  blockKey = heap.alloc(KEY_WORDS << 3);
+  store<u64>(label, 1);
+  siphash128(k0 ^ k2, k1 ^ k3, label, 8);
+  expandKey(sipLo, sipHi, blockKey);
+  store<u64>(label, 2);
+  siphash128(k0 ^ k2, k1 ^ k3, label, 8);
+  saltKey0 = sipLo;
+  saltKey1 = sipHi;
+  store<u64>(label, 3);
+  siphash128(k0 ^ k2, k1 ^ k3, label, 8);
+  rootKey0 = sipLo;
+  rootKey1 = sipHi;
+  blockBytes = bytes;
+  leader = leaderId;
+  startMs = start;
+  out = heap.alloc(MAX_PAYLOAD + HEAD_BYTES);
+  indexInit(blockKey, bytes, maxEntries);
+}
+
+/** Root of a model's (and its LoRA adapter's) chains; `n` bytes "model NUL lora" stand at the input buffer. */
+export function rootOf(n: u32): u64 {
+  return siphash64(rootKey0, rootKey1, input, n);
+}
+
+/** Root under a cache salt of `n` bytes at the input buffer; the filter does the same. */
+export function saltedRoot(root: u64, n: u32): u64 {
+  return siphash64(saltKey0 ^ root, saltKey1, input, n);
+}
+
+/** KV blocks: `count` hashes at the input buffer, then count × blockSize token ids (u32). */
+export function storeBlocks(
+  pod: u32,
+  count: u32,
+  hasParent: bool,
+  parent: u64,
+  root: u64,
+  blockSize: u32,
+  offsets: usize,
+  bytes: usize,
+  known: usize,
+  vocabulary: u32,
+): i32 {
+  return indexStore(
+    pod,
+    input,
+    count,
+    hasParent,
+    parent,
+    root,
+    input + (<usize>count << 3),
+    blockSize,
+    offsets,
+    bytes,
+    known,
+    vocabulary,
+  );
+}
+
+export function removeBlocks(pod: u32, count: u32): u32 {
+  return indexRemove(pod, input, count);
+}
+
+/** Tells the index of a pod slot before it has blocks, so that masks are wide enough. */
+export function usePod(pod: u32): void {
+  if (growMask(pod)) indexWiden();
+}
+
+function indexWiden(): void {
+  widened = true;
+}
+let widened: bool = false;
+
+/** Whether the next frames must be a snapshot. */
+export function needsSnapshot(): bool {
+  return snapshotDue || widened;
+}
+
+/** The snapshot about to be broadcast holds all that was logged. */
+export function snapshotMark(): void {
+  snapshotTaken();
+  widened = false;
+}
+
+/** Address of the frame that the last frame call made. */
+export let frameAt: usize = 0;
+
+/** Moves on to the next sequence number, for frames that are broadcast. */
+export function nextSequence(): void {
+  sequence++;
+}
+
+/** Seals the section that was written last as a frame of `kind`; returns its length. */
+export function sectionFrame(kind: u32, payload: u32): u32 {
+  frameAt = sectionBytes();
+  return frameSeal(frameAt, <u16>kind, leader, startMs, sequence, policyVersion, payload);
+}
+
+/** Length of the next delta frame from offset `from` of the log, 0 at the end; `deltaNext` is where to go on. */
+export let deltaNext: u32 = 0;
+export function deltaFrame(from: u32): u32 {
+  const n = <u32>logPiece(from, MAX_PAYLOAD);
+  if (n == 0) return 0;
+  deltaNext = from + n;
+  memory.copy(out + HEAD_BYTES, logBytes() + from, n);
+  frameAt = out;
+  sequence++;
+  return frameSeal(out, KIND_DELTA, leader, startMs, sequence, policyVersion, n);
+}
+
+export function deltaClear(): void {
+  logClear();
+}
+
+export function deltaBytes(): u32 {
+  return <u32>logSize();
+}
+
+export function deltaRows(): u32 {
+  return logRows();
+}
+
+// A snapshot in frames: begin, set definitions, pieces of the table's image, end.
+export function snapshotBegin(): u32 {
+  const p = out + HEAD_BYTES;
+  store<u32>(p, tableMask + 1);
+  store<u32>(p, maskWords, 4);
+  store<u32>(p, entries, 8);
+  store<u32>(p, setsHigh(), 12);
+  frameAt = out;
+  return frameSeal(out, KIND_SNAPSHOT_BEGIN, leader, startMs, sequence, policyVersion, 16);
+}
+
+/** Set definitions from id `from`; `deltaNext` is where to go on. 0 when there are none left. */
+export function snapshotSets(from: u32): u32 {
+  const width = 8 + (maskWords << 3);
+  let p = out + HEAD_BYTES + 4;
+  let n: u32 = 0;
+  let id = from;
+  for (; id < setsHigh() && n < 1024; id++) {
+    if (id == 0 || !setUsed(id)) continue;
+    store<u64>(p, 0);
+    store<u16>(p, <u16>id);
+    memory.copy(p + 8, setMask(id), maskWords << 3);
+    p += width;
+    n++;
+  }
+  if (n == 0) return 0;
+  deltaNext = id;
+  store<u16>(out + HEAD_BYTES, RUN_SETS);
+  store<u16>(out + HEAD_BYTES, <u16>n, 2);
+  frameAt = out;
+  return frameSeal(out, KIND_DELTA, leader, startMs, sequence, policyVersion, 4 + n * width);
+}
+
+/** The table's image from byte `from`; 0 at its end. */
+export function snapshotPiece(from: u32): u32 {
+  const total = <u32>prefixBytes(tableMask + 1);
+  if (from >= total) return 0;
+  const n = min(total - from, (MAX_PAYLOAD - 8) & ~63);
+  store<u64>(out + HEAD_BYTES, <u64>from);
+  memory.copy(out + HEAD_BYTES + 8, table + from, n);
+  deltaNext = from + n;
+  frameAt = out;
+  return frameSeal(out, KIND_SNAPSHOT_PIECE, leader, startMs, sequence, policyVersion, n + 8);
+}
+
+export function snapshotEnd(): u32 {
+  store<u64>(out + HEAD_BYTES, <u64>entries);
+  frameAt = out;
+  return frameSeal(out, KIND_SNAPSHOT_END, leader, startMs, sequence, policyVersion, 8);
+}
+
+/** Writes the policy section; returns the payload's length. */
+export function policySection(
+  version: u32,
+  profile: u32,
+  prefix: f64,
+  loadWeight: f64,
+  inflight: f64,
+  bodyRead: u32,
+  debugHeaders: u32,
+  staleMs: u32,
+  loadTtlMs: u32,
+  reserved: u32,
+): u32 {
+  policyVersion = version;
+  const p = sectionRaw(POLICY_BYTES);
+  store<u32>(p, version, POLICY_VERSION);
+  store<u32>(p, profile, POLICY_PROFILE);
+  store<f64>(p, prefix, POLICY_PREFIX_WEIGHT);
+  store<f64>(p, loadWeight, POLICY_LOAD_WEIGHT);
+  store<f64>(p, inflight, POLICY_INFLIGHT_WEIGHT);
+  store<u32>(p, bodyRead, POLICY_BODY_READ);
+  store<u32>(p, blockBytes, POLICY_BLOCK_BYTES);
+  store<u32>(p, debugHeaders, POLICY_DEBUG_HEADERS);
+  store<u32>(p, staleMs, POLICY_STALE_MS);
+  store<u32>(p, loadTtlMs, POLICY_LOAD_TTL_MS);
+  store<u32>(p, reserved, POLICY_RESERVED);
+  store<u64>(p, saltKey0, POLICY_SALT_KEY);
+  store<u64>(p, saltKey1, POLICY_SALT_KEY + 8);
+  memory.copy(p + POLICY_BLOCK_KEY, blockKey, KEY_WORDS << 3);
+  return POLICY_BYTES;
+}
+
+export function emptySection(): u32 {
+  sectionRaw(0);
+  return 0;
+}
+
+/** Kind of the frame of `n` bytes at the input buffer, 0 when it is not a whole frame of this format. */
+export function frameKind(n: u32): u32 {
+  return frameValid(input, n) ? <u32>load<u16>(input, 6) : 0;
+}
+
+// Facts for metrics.
+export function statBlocks(): u32 {
+  return blocksHeld;
+}
+export function statEntries(): u32 {
+  return entries;
+}
+export function statNodes(): u32 {
+  return nodesLive();
+}
+export function statSets(): u32 {
+  return setsHigh();
+}
+export function statRefused(): u64 {
+  return refused;
+}
+export function statBytes(): f64 {
+  return <f64>(nodesBytes() + <usize>blocksCapacity() * 16 + prefixBytes(tableMask + 1));
+}
+export function statBytesSeen(): u64 {
+  return bytesSeen;
+}
+export function statTokensSeen(): u64 {
+  return tokensSeen;
+}
+
+/** Hashes text the way the filter does: `n` bytes at the input buffer; the hashes follow it. For vectors and the score route. */
+export function hashText(root: u64, n: u32): usize {
+  const at = input + ((<usize>n + 7) & ~7);
+  hashBlocks(blockKey, root, input, n / blockBytes, blockBytes, at);
+  return at;
+}
+
+export function checksumOf(n: u32): u64 {
+  return checksum(input, n);
+}
+
+/** Writes a checkpoint behind an 8-byte checksum; returns its address. `checkpointBytes` is its length. */
+export let checkpointBytes: u32 = 0;
+export function checkpoint(): usize {
+  const n = indexSaveBytes();
+  const p = heap.alloc(n + 8);
+  indexSave(p + 8);
+  store<u64>(p, checksum(p + 8, n));
+  checkpointBytes = <u32>n + 8;
+  return p;
+}
+
+/** Takes a checkpoint of `n` bytes at the input buffer; false when it is damaged or of another key or format. */
+export function restore(n: u32): bool {
+  if (n < 8 || load<u64>(input) != checksum(input + 8, n - 8)) return false;
+  return indexLoad(input + 8, n - 8);
+}
