@@ -127,21 +127,13 @@ export function release(at: usize): void {
  * that none says anything of another.
  */
 export function init(bytes: u32, maxEntries: u32, leaderId: u64, start: u64): void {
-  const k0 = load<u64>(input);
-  const k1 = load<u64>(input, 8);
-  const k2 = load<u64>(input, 16);
-  const k3 = load<u64>(input, 24);
-  const label = input + 32;
   blockKey = heap.alloc(KEY_WORDS << 3);
-  store<u64>(label, 1);
-  siphash128(k0 ^ k2, k1 ^ k3, label, 8);
+  derive(1);
   expandKey(sipLo, sipHi, blockKey);
-  store<u64>(label, 2);
-  siphash128(k0 ^ k2, k1 ^ k3, label, 8);
+  derive(2);
   saltKey0 = sipLo;
   saltKey1 = sipHi;
-  store<u64>(label, 3);
-  siphash128(k0 ^ k2, k1 ^ k3, label, 8);
+  derive(3);
   rootKey0 = sipLo;
   rootKey1 = sipHi;
   blockBytes = bytes;
@@ -149,6 +141,12 @@ export function init(bytes: u32, maxEntries: u32, leaderId: u64, start: u64): vo
   startMs = start;
   out = heap.alloc(MAX_PAYLOAD + HEAD_BYTES);
   indexInit(blockKey, bytes, maxEntries);
+}
+
+/** Key number `label`: the first half of the secret keys a hash of the second half and the label. */
+function derive(label: u64): void {
+  store<u64>(input, label, 32);
+  siphash128(load<u64>(input), load<u64>(input, 8), input + 16, 24);
 }
 
 /** Root of a model's (and its LoRA adapter's) chains; `n` bytes "model NUL lora" stand at the input buffer. */
