@@ -55,7 +55,7 @@ export function onConfigure(size: u32): bool {
   }
   if (!configured) {
     configured = true;
-    scanInit(RENDER_BYTES, 65536);
+    scanInit(RENDER_BYTES);
     readerInit(<usize>tableMiB << 20);
     metricsDefine();
   }

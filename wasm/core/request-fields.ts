@@ -1,0 +1,158 @@
+// Which top-level field of a request means what: handled, reserved for routers, without effect on the prompt's text
+// (inert), or anything else, which makes the request inexact.
+
+// @ts-ignore: decorator
+@inline
+export const F_OTHER: u32 = 0;
+// @ts-ignore: decorator
+@inline
+export const F_INERT: u32 = 1;
+// @ts-ignore: decorator
+@inline
+export const F_MODEL: u32 = 2;
+// @ts-ignore: decorator
+@inline
+export const F_MESSAGES: u32 = 3;
+// @ts-ignore: decorator
+@inline
+export const F_PROMPT: u32 = 4;
+// @ts-ignore: decorator
+@inline
+export const F_INPUT: u32 = 5;
+// @ts-ignore: decorator
+@inline
+export const F_INSTRUCTIONS: u32 = 6;
+// @ts-ignore: decorator
+@inline
+export const F_STREAM: u32 = 7;
+// @ts-ignore: decorator
+@inline
+export const F_USER: u32 = 8;
+// @ts-ignore: decorator
+@inline
+export const F_SALT: u32 = 9;
+// @ts-ignore: decorator
+@inline
+export const F_CACHE_KEY: u32 = 10;
+// @ts-ignore: decorator
+@inline
+export const F_GENERATION: u32 = 11;
+// @ts-ignore: decorator
+@inline
+export const F_ROLE: u32 = 12;
+// @ts-ignore: decorator
+@inline
+export const F_CONTENT: u32 = 13;
+// @ts-ignore: decorator
+@inline
+export const F_TYPE: u32 = 14;
+// @ts-ignore: decorator
+@inline
+export const F_TEXT: u32 = 15;
+/** F_RESERVED + i is reserved field number i. */
+// @ts-ignore: decorator
+@inline
+export const F_RESERVED: u32 = 32;
+
+const TOP: StaticArray<string> = [
+  "model",
+  "messages",
+  "prompt",
+  "input",
+  "instructions",
+  "stream",
+  "user",
+  "cache_salt",
+  "prompt_cache_key",
+  "add_generation_prompt",
+];
+const MESSAGE: StaticArray<string> = ["role", "content", "type", "text"];
+const RESERVED: StaticArray<string> = [
+  "kv_transfer_params",
+  "ec_transfer_params",
+  "bootstrap_host",
+  "bootstrap_port",
+  "bootstrap_room",
+  "cache_hit_threshold",
+];
+const INERT: StaticArray<string> = [
+  "temperature",
+  "top_p",
+  "top_k",
+  "min_p",
+  "n",
+  "max_tokens",
+  "max_completion_tokens",
+  "max_output_tokens",
+  "min_tokens",
+  "stop",
+  "stop_token_ids",
+  "presence_penalty",
+  "frequency_penalty",
+  "repetition_penalty",
+  "length_penalty",
+  "logit_bias",
+  "logprobs",
+  "top_logprobs",
+  "seed",
+  "stream_options",
+  "metadata",
+  "store",
+  "service_tier",
+  "parallel_tool_calls",
+  "ignore_eos",
+  "include_stop_str_in_output",
+  "skip_special_tokens",
+  "spaces_between_special_tokens",
+  "priority",
+  "request_id",
+  "session_id",
+  "safety_identifier",
+  "encoding_format",
+  "dimensions",
+  "best_of",
+  "return_token_ids",
+  "return_tokens_as_token_ids",
+];
+
+// Open addressing by a hash of the name: entry = name pointer u32, length u16, field u16.
+// @ts-ignore: decorator
+@inline
+const SLOTS: u32 = 256;
+const table: usize = heap.alloc(SLOTS << 3);
+memory.fill(table, 0, SLOTS << 3);
+
+// @ts-ignore: decorator
+@inline
+function slotOf(p: usize, n: u32): u32 {
+  return (n * 31 + <u32>load<u8>(p) * 7 + <u32>load<u8>(p + n - 1) * 131 + <u32>load<u8>(p + (n >> 1)) * 17) & (SLOTS - 1);
+}
+
+function add(name: string, field: u32): void {
+  const n = <u32>String.UTF8.byteLength(name);
+  const p = heap.alloc(n + 8);
+  String.UTF8.encodeUnsafe(changetype<usize>(name), name.length, p);
+  let i = slotOf(p, n);
+  while (load<u32>(table + (i << 3))) i = (i + 1) & (SLOTS - 1);
+  store<u32>(table + (i << 3), <u32>p);
+  store<u16>(table + (i << 3), <u16>n, 4);
+  store<u16>(table + (i << 3), <u16>field, 6);
+}
+
+for (let i = 0; i < TOP.length; i++) add(TOP[i], F_MODEL + i);
+for (let i = 0; i < MESSAGE.length; i++) add(MESSAGE[i], F_ROLE + i);
+for (let i = 0; i < RESERVED.length; i++) add(RESERVED[i], F_RESERVED + i);
+for (let i = 0; i < INERT.length; i++) add(INERT[i], F_INERT);
+
+/** Field of a key of `n` unescaped bytes at `p`. */
+export function fieldOf(p: usize, n: u32): u32 {
+  if (n == 0 || n > 64) return F_OTHER;
+  let i = slotOf(p, n);
+  for (;;) {
+    const name = <usize>load<u32>(table + (i << 3));
+    if (!name) return F_OTHER;
+    if (load<u16>(table + (i << 3), 4) == <u16>n && memory.compare(name, p, n) == 0) return load<u16>(table + (i << 3), 6);
+    i = (i + 1) & (SLOTS - 1);
+  }
+  return F_OTHER;
+}

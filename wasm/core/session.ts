@@ -1,0 +1,113 @@
+// Session ids: what counts as a client's own, and how one is derived where there is none. Only keyed hashes leave the
+// gateway, never a cookie, a credential or text.
+import { sipHi, sipLo, siphash128 } from "../shared/siphash";
+import { segmentCount, segmentKind, segmentLen, segmentPtr } from "./render";
+import { rawSession, rawSessionLen } from "./scan";
+
+/** Bytes of a derived session id: 128 bits in hex. */
+// @ts-ignore: decorator
+@inline
+export const SESSION_HEX: u32 = 32;
+// @ts-ignore: decorator
+@inline
+const HALF: u32 = 32768;
+
+const scratch: usize = heap.alloc(96 + 65536);
+
+/** Whether a client's value is [A-Za-z0-9._:-]{1,128}. */
+export function validSession(p: usize, n: u32): bool {
+  if (n == 0 || n > 128) return false;
+  for (let i: u32 = 0; i < n; i++) {
+    const c = <u32>load<u8>(p + i);
+    const l = c | 0x20;
+    const ok = (l >= 97 && l <= 122) || (c >= 48 && c <= 58) || c == 0x2e || c == 0x5f || c == 0x2d;
+    if (!ok) return false;
+  }
+  return true;
+}
+
+/** Value that `cookieValue` found. */
+export let cookieValuePtr: usize = 0;
+export let cookieValueLen: u32 = 0;
+
+/** Looks a name up in one Cookie header; false when it is absent or empty. */
+export function cookieValue(p: usize, n: u32, name: usize, nameLen: u32): bool {
+  const stop = p + n;
+  while (p < stop) {
+    while (p < stop && (load<u8>(p) == 0x20 || load<u8>(p) == 0x3b)) p++;
+    let q = p;
+    while (q < stop && load<u8>(q) != 0x3b) q++;
+    if (<usize>nameLen < q - p && load<u8>(p + nameLen) == 0x3d && memory.compare(p, name, nameLen) == 0) {
+      cookieValuePtr = p + nameLen + 1;
+      cookieValueLen = <u32>(q - cookieValuePtr);
+      return cookieValueLen > 0;
+    }
+    p = q;
+  }
+  return false;
+}
+
+function hex(out: usize, v: u64): void {
+  for (let i: u32 = 0; i < 16; i++) {
+    const d = <u32>(v >> (60 - (<u64>i << 2))) & 15;
+    store<u8>(out + i, <u8>(d < 10 ? 48 + d : 87 + d));
+  }
+}
+
+/** Keyed hash of `n` bytes as 32 hex digits at `out`; returns their number. */
+export function keyedSession(k0: u64, k1: u64, p: usize, n: u32, out: usize): u32 {
+  siphash128(k0 ^ 0x73657373696f6e31, k1, p, n);
+  hex(out, sipHi);
+  hex(out + 16, sipLo);
+  return SESSION_HEX;
+}
+
+/**
+ * Derives a session from the credential's hash and from `value` (prompt_cache_key or user) or, without it, from the
+ * conversation up to the end of its first user turn, so that it is the same in later turns and another in another
+ * conversation. Long text counts by its first and last 32 KiB and its length. Returns the digits written.
+ */
+export function deriveSession(
+  k0: u64,
+  k1: u64,
+  credentialLo: u64,
+  credentialHi: u64,
+  value: usize,
+  valueLen: u32,
+  out: usize,
+): u32 {
+  store<u64>(scratch, credentialLo);
+  store<u64>(scratch, credentialHi, 8);
+  let n: u32 = 24;
+  if (valueLen) {
+    store<u64>(scratch, 1, 16);
+    n = append(n, value, valueLen);
+  } else if (segmentCount) {
+    store<u64>(scratch, 2, 16);
+    let total: u32 = 0;
+    for (let i: u32 = 0; i < segmentCount; i++) total += segmentLen(i) + 1;
+    store<u32>(scratch, total, 20);
+    for (let i: u32 = 0; i < segmentCount; i++) {
+      store<u8>(scratch + n, <u8>segmentKind(i));
+      n = append(n + 1, segmentPtr(i), segmentLen(i));
+      if (n > 60000) break;
+    }
+  } else {
+    store<u64>(scratch, 3, 16);
+    n = append(n, rawSession, rawSessionLen);
+  }
+  return keyedSession(k0, k1, scratch, n, out);
+}
+
+/** Appends text, the middle of a long one left out, never past the scratch. */
+function append(n: u32, p: usize, length: u32): u32 {
+  const room: u32 = 65536 + 80 - n;
+  if (length <= room && length <= HALF << 1) {
+    memory.copy(scratch + n, p, length);
+    return n + length;
+  }
+  const half = min(HALF, room >> 1);
+  memory.copy(scratch + n, p, half);
+  memory.copy(scratch + n + half, p + length - half, half);
+  return n + half + half;
+}
