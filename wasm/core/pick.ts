@@ -7,6 +7,7 @@ import {
   podDecodes,
   podHeadStart,
   podHigh,
+  podKnown,
   podLoadFresh,
   podModel,
   podOut,
@@ -81,11 +82,16 @@ export function pick(model: u32, promptTokens: f64, spread: u64, perPodRate: f64
   if (profile == PROFILE_WEIGHTED) {
     for (let i: u32 = 0; i < podHigh; i++) most = max(most, <f64>podRequests(i));
   }
+  // When every pod was left out, the fault is not theirs: then all count again.
+  let allOut = true;
+  for (let i: u32 = 0; i < podHigh; i++) {
+    if (eligible(i, model) && podReady(i) && !podOut(i, nowNs)) allOut = false;
+  }
   for (let i: u32 = 0; i < podHigh; i++) {
     store<f64>(costs + (<usize>i << 3), f64.MAX_VALUE);
-    if (!podDecodes(i) || (model != ANY_MODEL && podModel(i) != model)) continue;
+    if (!eligible(i, model)) continue;
     pickCandidates++;
-    if (!podReady(i) || podOut(i, nowNs)) continue;
+    if (!podReady(i) || (!allOut && podOut(i, nowNs))) continue;
     pickPassed++;
     const cost =
       profile == PROFILE_WEIGHTED
@@ -122,6 +128,12 @@ export function pick(model: u32, promptTokens: f64, spread: u64, perPodRate: f64
     pickCount++;
   }
   return pickCount;
+}
+
+// @ts-ignore: decorator
+@inline
+function eligible(i: u32, model: u32): bool {
+  return podKnown(i) && podDecodes(i) && (model == ANY_MODEL || podModel(i) == model);
 }
 
 function taken(pod: u32): bool {

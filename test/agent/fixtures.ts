@@ -1,0 +1,31 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { packageRoot } from "../../agent/package-root.js";
+
+export function fixturePath(name: string): string {
+  return join(packageRoot(), "test", "fixtures", "vllm", name);
+}
+
+/** Messages recorded from a running vLLM: u32be frame count, then per frame u32be length and bytes. */
+export function recordedMessages(name: string): Uint8Array[][] {
+  const file = readFileSync(fixturePath(name));
+  const messages: Uint8Array[][] = [];
+  for (let at = 0; at < file.length; ) {
+    const frames: Uint8Array[] = [];
+    let count = file.readUInt32BE(at);
+    at += 4;
+    for (; count > 0; count--) {
+      const length = file.readUInt32BE(at);
+      frames.push(file.subarray(at + 4, at + 4 + length));
+      at += 4 + length;
+    }
+    messages.push(frames);
+  }
+  return messages;
+}
+
+/** A decoded copy of a recording, with 64-bit integers kept as text before they are parsed. */
+export function recordedJson(name: string): { topic: string; seq: number; batch: [number, unknown[], number] | null }[] {
+  const text = readFileSync(fixturePath(name), "utf8").replace(/([[,:] ?)(\d{16,20})(?=[,\]} ])/g, '$1"$2"');
+  return JSON.parse(text);
+}

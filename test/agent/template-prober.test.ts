@@ -1,0 +1,128 @@
+import { afterEach, describe, expect, test } from "vitest";
+import { engineRenderer } from "../../agent/model/engine-renderer.js";
+import { randomConversation } from "../../agent/model/random-conversation.js";
+import { renderProgram, strip } from "../../agent/model/template.js";
+import { type ProbeResult, probeTemplate } from "../../agent/model/template-prober.js";
+import { loadTokenBytes } from "../../agent/model/token-bytes.js";
+import { EngineServer, type EngineServerOptions } from "./engine-server.js";
+import { fixturePath } from "./fixtures.js";
+
+const servers: EngineServer[] = [];
+afterEach(async () => {
+  for (const server of servers.splice(0)) await server.close();
+});
+
+/** A seeded generator (mulberry32). */
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+async function probe(options: EngineServerOptions): Promise<ProbeResult> {
+  const server = new EngineServer(options);
+  servers.push(server);
+  const table = await loadTokenBytes(fixturePath("model-chatml/tokenizer.json"));
+  return probeTemplate(engineRenderer(`http://127.0.0.1:${await server.listen()}`, table), seeded(1));
+}
+
+const LLAMA3 =
+  "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + python_strip(message['content']) + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}";
+
+function text(bytes: Uint8Array | null | undefined): string | null {
+  return bytes ? Buffer.from(bytes).toString() : null;
+}
+
+describe("the template prober", () => {
+  test("learns ChatML byte for byte", async () => {
+    const result = await probe({});
+    if (!result.exact) throw new Error(result.reason);
+    expect(text(result.program.joints[0]![2])).toBe("<|im_start|>user\n");
+    expect(text(result.program.joints[2]![5])).toBe("<|im_end|>\n<|im_start|>assistant\n");
+    expect(text(result.program.joints[2]![4])).toBe("<|im_end|>\n");
+    expect(result.program.strip).toEqual({ system: "raw", user: "raw", assistant: "raw" });
+    expect(result.verified).toBeGreaterThanOrEqual(30);
+  });
+
+  test("learns the strip rule and the beginning of text of a template like Llama 3's", async () => {
+    const result = await probe({ template: LLAMA3, bos: "<|endoftext|>" });
+    if (!result.exact) throw new Error(result.reason);
+    expect(text(result.program.bos)).toBe("<|endoftext|>");
+    expect(text(result.program.joints[0]![1])).toBe("<|endoftext|><|start_header_id|>system<|end_header_id|>\n\n");
+    expect(result.program.strip).toEqual({ system: "both", user: "both", assistant: "both" });
+  });
+
+  test("learns a strip rule that only one role has", async () => {
+    const template =
+      "{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' %}{{ python_strip(m.content) }}{% else %}{{ m.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+    const result = await probe({ template });
+    if (!result.exact) throw new Error(result.reason);
+    expect(result.program.strip).toEqual({ system: "raw", user: "raw", assistant: "both" });
+  });
+
+  test("leaves joints unknown that the engine refuses", async () => {
+    const template =
+      "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    const result = await probe({ template });
+    if (!result.exact) throw new Error(result.reason);
+    expect(result.program.joints[0]![1]).toBeNull();
+    expect(text(result.program.joints[0]![2])).toBe("<user>");
+  });
+
+  test("keeps usual chats exact when only an odd order differs", async () => {
+    const template =
+      "{% for m in messages %}<{{ m.role }}>{% if loop.last and m.role == 'assistant' %}<think>{% endif %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    const result = await probe({ template });
+    if (!result.exact) throw new Error(result.reason);
+    expect(text(result.program.joints[2]![3])).toBe("<assistant>");
+    expect(result.program.joints[3]![5]).toBeNull();
+    expect(text(result.program.joints[2]![5])).toBe("<assistant>");
+  });
+
+  test.each([
+    ["a rule about empty text", "{% for m in messages %}{% if m.content %}<{{ m.role }}>{{ m.content }}{% endif %}{% endfor %}!"],
+    ["edited text", "{% for m in messages %}<{{ m.role }}>{{ m.content | replace('user', 'USER') }}{% endfor %}!"],
+    ["a number before each message", "{% for m in messages %}<{{ loop.index }}{{ m.role }}>{{ m.content }}{% endfor %}!"],
+    ["upper case", "{% for m in messages %}<{{ m.role }}>{{ m.content | upper }}{% endfor %}!"],
+  ])("does not use a template with %s", async (_, template) => {
+    const result = await probe({ template });
+    expect(result.exact).toBe(false);
+    if (!result.exact) expect(result.reason).not.toBe("");
+  });
+
+  test("does not use a template whose text parts are joined in another way", async () => {
+    const result = await probe({ joinParts: (parts) => parts.join("") });
+    expect(result.exact).toBe(false);
+  });
+
+  test("fails when the engine does not answer", async () => {
+    const table = await loadTokenBytes(fixturePath("model-chatml/tokenizer.json"));
+    await expect(probeTemplate(engineRenderer("http://127.0.0.1:1", table), seeded(1))).rejects.toThrow();
+  });
+});
+
+describe("a template program", () => {
+  test("strips what Python strips and nothing else", () => {
+    const space = "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u200a\u2028\u2029\u202f\u205f\u3000";
+    expect(strip(`${space}a b${space}`, "both")).toBe("a b");
+    expect(strip(`${space}a${space}`, "left")).toBe(`a${space}`);
+    expect(strip(`${space}a${space}`, "right")).toBe(`${space}a`);
+    expect(strip("\ufeffa\u200b", "both")).toBe("\ufeffa\u200b");
+    expect(strip(space, "both")).toBe("");
+  });
+
+  test("renders nothing for a conversation with an unknown joint", () => {
+    const joints = Array.from({ length: 6 }, () => new Array<Uint8Array | null>(6).fill(null));
+    joints[0]![2] = new Uint8Array();
+    const program = { joints, strip: { system: "raw", user: "raw", assistant: "raw" } as const, bos: new Uint8Array() };
+    expect(renderProgram(program, [{ role: "user", content: "x" }], true)).toBeNull();
+    joints[2]![5] = Buffer.from("!");
+    expect(text(renderProgram(program, [{ role: "user", content: "x" }], true))).toBe("x!");
+    const { messages } = randomConversation(program, seeded(3));
+    expect(messages).toHaveLength(1);
+  });
+});

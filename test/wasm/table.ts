@@ -1,0 +1,94 @@
+// A small agent for filter tests: a real Wire with pods, one model whose tokens are bytes, and a ChatML template.
+import { type PodRow, type PolicyProgram, type TemplateProgram, Wire } from "../../agent/wire.js";
+
+const text = new TextEncoder();
+
+/** ChatML with its literals as joints. */
+export const chatml: TemplateProgram = {
+  joints: Array.from({ length: 6 }, (_, previous) =>
+    Array.from({ length: 6 }, (_, next) => {
+      const role = ["", "system", "user", "assistant"][next];
+      const close = previous === 0 ? "" : "<|im_end|>\n";
+      if (next === 0) return null;
+      if (next === 4) return text.encode(close);
+      return text.encode(`${close}<|im_start|>${next === 5 ? "assistant" : role}\n`);
+    }),
+  ),
+  strip: { system: "raw", user: "raw", assistant: "raw" },
+  bos: new Uint8Array(),
+};
+
+/** What a ChatML server renders. */
+export function renderChatml(messages: { role: string; content: string }[]): Uint8Array {
+  return text.encode(
+    `${messages.map((m) => `<|im_start|>${m.role}\n${m.content}<|im_end|>\n`).join("")}<|im_start|>assistant\n`,
+  );
+}
+
+export const policy: PolicyProgram = {
+  version: 1,
+  profile: "warm-until-busy",
+  weights: { prefix: 50, load: 30, inflight: 20 },
+  bodyReadBytes: 524288,
+  debugHeaders: "all",
+  reservedFields: "reject",
+  staleMaxMs: 600_000,
+  loadTtlMs: 30_000,
+};
+
+export class TestAgent {
+  #next = 1n;
+  private constructor(
+    readonly wire: Wire,
+    readonly model: number,
+    readonly pods: PodRow[],
+  ) {}
+
+  static async create(pods = 3, options: Partial<PolicyProgram> = {}): Promise<TestAgent> {
+    const wire = await Wire.create({
+      secret: new Uint8Array(32).fill(9),
+      blockBytes: 128,
+      maxEntries: 100_000,
+      leader: BigInt(Math.floor(Math.random() * 1e9)),
+      startMs: 1n,
+    });
+    const model = wire.addModel("m");
+    wire.setTokenBytes(model, {
+      offsets: Uint32Array.from({ length: 257 }, (_, i) => i),
+      bytes: Uint8Array.from({ length: 256 }, (_, i) => i),
+      known: new Uint8Array(256).fill(1),
+    });
+    const rows: PodRow[] = Array.from({ length: pods }, (_, slot) => ({
+      slot,
+      name: `pod-${slot}`,
+      address: `10.0.0.${slot + 1}:8000`,
+      role: "both",
+      ready: true,
+      model,
+      kvBlockTokens: 16,
+      capacityTokens: 100_000,
+      prefillTokensPerSecond: 40_000,
+      waiting: 0,
+      running: 0,
+      kvUsage: 0,
+      loadAgeMs: 0,
+    }));
+    wire.setPods(rows);
+    wire.setModels([{ name: "m", model, lora: "", template: chatml, bytesPerToken: 1 }]);
+    wire.setPolicy({ ...policy, ...options });
+    wire.drain();
+    return new TestAgent(wire, model, rows);
+  }
+
+  /** Makes a pod hold the KV blocks of a rendered prompt. */
+  cache(pod: number, prompt: Uint8Array, salt = ""): void {
+    const tokens = Uint32Array.from(prompt.subarray(0, prompt.length - (prompt.length % 16)));
+    const hashes = BigUint64Array.from({ length: tokens.length / 16 }, () => this.#next++);
+    this.wire.store(pod, this.model, { hashes, parent: null, tokens, blockSize: 16, lora: "", salt });
+  }
+
+  snapshot(): Uint8Array[] {
+    this.wire.drain();
+    return this.wire.snapshot();
+  }
+}
