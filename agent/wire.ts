@@ -155,9 +155,7 @@ const DEBUG = { none: 0, trusted: 1, all: 2 } as const;
 const STRIPS = { raw: 0, both: 1, left: 2, right: 3 } as const;
 const ROLES = { decode: 1, prefill: 2, both: 3 } as const;
 
-type Exports = Record<string, never> & {
-  memory: WebAssembly.Memory;
-} & Record<string, (...args: (number | bigint)[]) => number>;
+type Call = (...args: (number | bigint)[]) => number;
 
 interface Model {
   id: number;
@@ -171,14 +169,18 @@ const utf8 = new TextDecoder();
 
 /** Index, table and frames of one agent. */
 export class Wire {
-  readonly #x: Exports;
+  readonly #x: Record<string, Call>;
+  readonly #globals: Record<string, WebAssembly.Global>;
+  readonly #memory: WebAssembly.Memory;
   readonly #models: Model[] = [];
   readonly #pending = new Map<string, () => number>();
   readonly #sections: { policy?: () => number; models?: () => number; pods?: () => number } = {};
   #loads: LoadRow[] = [];
 
-  private constructor(exports: Exports) {
-    this.#x = exports;
+  private constructor(exports: WebAssembly.Exports) {
+    this.#x = exports as Record<string, Call>;
+    this.#globals = exports as Record<string, WebAssembly.Global>;
+    this.#memory = exports["memory"] as WebAssembly.Memory;
   }
 
   /** Loads the module. @throws when the options are out of range or the build is missing. */
@@ -189,9 +191,9 @@ export class Wire {
     const file = join(packageRoot(), "build", "wire.wasm");
     const module = await WebAssembly.compile(await readFile(file));
     const instance = await WebAssembly.instantiate(module, {});
-    const x = instance.exports as unknown as Exports;
-    x["_initialize"]?.();
-    const wire = new Wire(x);
+    const wire = new Wire(instance.exports);
+    const x = wire.#x;
+    x["_initialize"]!();
     const at = x.inputBuffer!(64);
     wire.#bytes().set(options.secret.subarray(0, 32), at);
     x.init!(options.blockBytes, options.maxEntries, options.leader, options.startMs);
@@ -199,12 +201,11 @@ export class Wire {
   }
 
   #bytes(): Uint8Array {
-    return new Uint8Array(this.#x.memory.buffer);
+    return new Uint8Array(this.#memory.buffer);
   }
 
   #number(name: string): number {
-    const global = (this.#x as unknown as Record<string, WebAssembly.Global>)[name];
-    return Number(global!.value) >>> 0;
+    return Number(this.#globals[name]!.value) >>> 0;
   }
 
   #put(bytes: Uint8Array): number {
@@ -276,8 +277,8 @@ export class Wire {
     if (e.blockSize <= 0 || e.tokens.length !== count * e.blockSize) return StoreStatus.BadShape;
     const root = e.parent === null ? this.root(model, e.lora, e.salt) : 0n;
     const at = this.#x.inputBuffer!(count * 8 + e.tokens.byteLength) >>> 0;
-    new BigUint64Array(this.#x.memory.buffer, at, count).set(e.hashes);
-    new Uint32Array(this.#x.memory.buffer, at + count * 8, e.tokens.length).set(e.tokens);
+    new BigUint64Array(this.#memory.buffer, at, count).set(e.hashes);
+    new Uint32Array(this.#memory.buffer, at + count * 8, e.tokens.length).set(e.tokens);
     return this.#x.storeBlocks!(
       pod,
       count,
@@ -295,7 +296,7 @@ export class Wire {
   /** Removes one physical copy of each block; returns how many of them were known. */
   remove(pod: number, hashes: BigUint64Array): number {
     const at = this.#x.inputBuffer!(hashes.length * 8) >>> 0;
-    new BigUint64Array(this.#x.memory.buffer, at, hashes.length).set(hashes);
+    new BigUint64Array(this.#memory.buffer, at, hashes.length).set(hashes);
     return this.#x.removeBlocks!(pod, hashes.length);
   }
 
@@ -562,7 +563,7 @@ export class Wire {
     this.#x.inputBuffer!(bytes.length * 2 + 64);
     this.#put(bytes);
     const at = this.#x.hashText!(root, bytes.length) >>> 0;
-    return new BigUint64Array(this.#x.memory.buffer, at, Math.floor(bytes.length / blockBytes)).slice();
+    return new BigUint64Array(this.#memory.buffer, at, Math.floor(bytes.length / blockBytes)).slice();
   }
 
   stats(): WireStats {

@@ -102,7 +102,12 @@ export function hashBlocks(key: bigint[], root: bigint, text: Uint8Array, blockB
 /** Keys of an installation from its 32 secret bytes. */
 export function keysOf(secret: Uint8Array) {
   const derive = (label: number) =>
-    siphash(word(secret, 0), word(secret, 8), Uint8Array.of(...secret.subarray(16, 32), label, 0, 0, 0, 0, 0, 0, 0), true);
+    siphash(
+      word(secret, 0),
+      word(secret, 8),
+      Uint8Array.of(...secret.subarray(16, 32), label, 0, 0, 0, 0, 0, 0, 0),
+      true,
+    );
   return { block: expandKey(...derive(1)), salt: derive(2), root: derive(3) };
 }
 

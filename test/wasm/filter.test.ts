@@ -3,7 +3,8 @@ import { CONTINUE, Host, Process, STOP } from "./host.js";
 import { renderChatml, TestAgent } from "./table.js";
 
 const configuration = { sessionKey: "0123456789abcdef".repeat(4), debugHeaders: "all" };
-const long = (seed: string, bytes = 4000) => `${seed} `.repeat(Math.ceil(bytes / (seed.length + 1))).slice(0, bytes);
+const long = (seed: string, bytes = 4000) =>
+  `${seed} `.repeat(Math.ceil(bytes / (seed.length + 1))).slice(0, bytes);
 const chat = (...contents: string[]) => ({
   model: "m",
   messages: contents.map((content, i) => ({ role: i % 2 ? "assistant" : "user", content })),
@@ -26,7 +27,11 @@ describe("a request with a table", () => {
     host.receive(agent.wire.drain());
     const r = host.chat(body);
     expect(r.header(DESTINATION)!.split(",")[0]).toBe("10.0.0.2:8000");
-    expect(r.header(DESTINATION)!.split(",").sort()).toEqual(["10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000"]);
+    expect(r.header(DESTINATION)!.split(",").sort()).toEqual([
+      "10.0.0.1:8000",
+      "10.0.0.2:8000",
+      "10.0.0.3:8000",
+    ]);
     r.onResponse("10.0.0.2:8000");
     expect(r.response("x-selected-pod")).toBe("pod-1");
     expect(r.response("x-cache-hit")).toBe("true");
@@ -100,7 +105,8 @@ describe("a request with a table", () => {
       [":path", "/v1/chat/completions?x=1"],
     ]);
     expect(r.onHeaders()).toBe(STOP);
-    for (let i = 0; i < bytes.length; i += 333) expect(r.onBody(bytes.subarray(i, i + 333), false)).toBe(STOP);
+    for (let i = 0; i < bytes.length; i += 333)
+      expect(r.onBody(bytes.subarray(i, i + 333), false)).toBe(STOP);
     expect(r.onTrailers()).toBe(CONTINUE);
     expect(r.header(DESTINATION)).toMatch(/^10\.0\.0\.3/);
 
@@ -169,14 +175,24 @@ describe("bodies that are refused", () => {
     ["text behind the object", '{"model":"m"} x', 400, "malformed_json"],
     ["an array", "[1]", 400, "not_an_object"],
     ["a number", "1", 400, "not_an_object"],
-    ["10,000 nested arrays", `{"model":"m","x":${"[".repeat(10000)}${"]".repeat(10000)}}`, 400, "nesting_too_deep"],
+    [
+      "10,000 nested arrays",
+      `{"model":"m","x":${"[".repeat(10000)}${"]".repeat(10000)}}`,
+      400,
+      "nesting_too_deep",
+    ],
     ["no model", '{"messages":[]}', 400, "model_missing"],
     ["a model that is a number", '{"model":1}', 400, "model_type"],
     ["NUL bytes", "\0\0\0", 400, "malformed_json"],
     ["white space", "  \n ", 400, "empty_body"],
     ["a bad escape", '{"model":"m\\q"}', 400, "malformed_json"],
     ["kv_transfer_params", { model: "m", kv_transfer_params: {} }, 400, "reserved_field"],
-    ["a duplicate reserved field", '{"bootstrap_host":null,"model":"m","bootstrap_host":1}', 400, "reserved_field"],
+    [
+      "a duplicate reserved field",
+      '{"bootstrap_host":null,"model":"m","bootstrap_host":1}',
+      400,
+      "reserved_field",
+    ],
     ["an escaped reserved field", '{"model":"m","\\u006bv_transfer_params":null}', 400, "reserved_field"],
     ["cache_hit_threshold", { model: "m", cache_hit_threshold: 0 }, 400, "reserved_field"],
   ])("%s is answered with an OpenAI-shaped error", (_, body, status, code) => {
@@ -229,7 +245,8 @@ describe("bodies that are refused", () => {
 
 describe("the session", () => {
   const host = new Host({ configuration });
-  const session = (body: object, headers: [string, string][] = []) => host.chat(body, headers).header("x-session-id");
+  const session = (body: object, headers: [string, string][] = []) =>
+    host.chat(body, headers).header("x-session-id");
 
   test("is the client's own when that is valid, and never otherwise", () => {
     expect(session(chat("a"), [["x-session-id", "User-1.a:b_c"]])).toBe("User-1.a:b_c");
@@ -241,7 +258,9 @@ describe("the session", () => {
     const cookie = session(chat("a"), [["cookie", "x=1; session_id=abc; y=2"]]);
     expect(cookie).toMatch(/^[0-9a-f]{32}$/);
     expect(session(chat("b"), [["cookie", "session_id=abc"]])).toBe(cookie);
-    expect(session({ ...chat("a"), prompt_cache_key: "k" })).toBe(session({ ...chat("b"), prompt_cache_key: "k", user: "u" }));
+    expect(session({ ...chat("a"), prompt_cache_key: "k" })).toBe(
+      session({ ...chat("b"), prompt_cache_key: "k", user: "u" }),
+    );
     expect(session({ ...chat("a"), user: "u" })).toBe(session({ ...chat("b"), user: "u" }));
     expect(session({ ...chat("a"), user: "u" })).not.toBe(session({ ...chat("a"), user: "v" }));
   });
@@ -255,7 +274,13 @@ describe("the session", () => {
 
   test("is derived alike with and without a table", async () => {
     const { host: informed } = await gateway();
-    const body = { model: "m", messages: [{ role: "system", content: " be kind " }, { role: "user", content: "hi\n" }] };
+    const body = {
+      model: "m",
+      messages: [
+        { role: "system", content: " be kind " },
+        { role: "user", content: "hi\n" },
+      ],
+    };
     expect(informed.chat(body).header("x-session-id")).toBe(host.chat(body).header("x-session-id"));
   });
 
@@ -297,7 +322,8 @@ describe("counting what is under way", () => {
     ];
     for (let i = 0; i < 40; i++) ends[i % ends.length]!(host.chat(chat(long(`r${i}`))));
     for (let slot = 0; slot < 3; slot++)
-      for (const kind of ["requests", "prefills", "prefill_tokens"]) expect(gauge(host.process, kind, slot)).toBe(0n);
+      for (const kind of ["requests", "prefills", "prefill_tokens"])
+        expect(gauge(host.process, kind, slot)).toBe(0n);
   });
 
   test("ignores the late callbacks of a request that was refused before the filter", async () => {
@@ -313,9 +339,15 @@ describe("counting what is under way", () => {
     const [a, b] = [new Host({ configuration, process }), new Host({ configuration, process })];
     a.receive(agent.snapshot());
     b.receive(agent.snapshot());
-    const busy = a.chat(chat(long("busy", 40000))).header(DESTINATION)!.split(",")[0];
+    const busy = a
+      .chat(chat(long("busy", 40000)))
+      .header(DESTINATION)!
+      .split(",")[0];
     for (let i = 0; i < 5; i++) {
-      const other = b.chat(chat(long(`other ${i}`, 2000))).header(DESTINATION)!.split(",")[0];
+      const other = b
+        .chat(chat(long(`other ${i}`, 2000)))
+        .header(DESTINATION)!
+        .split(",")[0];
       expect(other).not.toBe(busy);
     }
   });

@@ -85,7 +85,12 @@ export class Request {
   onResponse(address?: string, headers: Headers = [[":status", "200"]], endOfStream = false): number {
     if (address) this.properties.set("upstream\0address", encode.encode(address));
     this.responseHeaders.push(...headers);
-    return this.host.call(this, "proxy_on_response_headers", this.responseHeaders.length, endOfStream ? 1 : 0);
+    return this.host.call(
+      this,
+      "proxy_on_response_headers",
+      this.responseHeaders.length,
+      endOfStream ? 1 : 0,
+    );
   }
 
   onResponseBody(size: number, endOfStream = false): number {
@@ -111,7 +116,7 @@ export class Host {
   readonly #fault: (name: string) => number | undefined;
   readonly #requests = new Map<number, Request>();
   readonly #configuration: Uint8Array;
-  #message = new Uint8Array();
+  #message: Uint8Array = new Uint8Array();
   #current: Request | null = null;
   #nextId = 2;
   tickMs = 0;
@@ -128,12 +133,14 @@ export class Host {
     const module = new WebAssembly.Module(readFileSync(file));
     const env = this.#imports();
     for (const { module: from, name } of WebAssembly.Module.imports(module))
-      if (!(from in env) || !(name in env[from as "env"]!)) throw new Error(`the module imports ${from}.${name}`);
+      if (!(from in env) || !(name in env[from as "env"]!))
+        throw new Error(`the module imports ${from}.${name}`);
     this.#x = new WebAssembly.Instance(module, env).exports as unknown as Exports;
     this.#x["_initialize"]!();
     this.#x["proxy_on_context_create"]!(1, 0);
     this.#x["proxy_on_vm_start"]!(1, 0);
-    if (this.#x["proxy_on_configure"]!(1, this.#configuration.length) !== 1) throw new Error("configuration refused");
+    if (this.#x["proxy_on_configure"]!(1, this.#configuration.length) !== 1)
+      throw new Error("configuration refused");
   }
 
   get memoryBytes(): number {
@@ -184,11 +191,7 @@ export class Host {
 
   /** A chat request from headers to decision. */
   chat(body: object | string, headers: Headers = []): Request {
-    const r = this.request([
-      [":method", "POST"],
-      [":path", "/v1/chat/completions"],
-      ...headers,
-    ]);
+    const r = this.request([[":method", "POST"], [":path", "/v1/chat/completions"], ...headers]);
     if (r.onHeaders() === STOP && !r.reply)
       r.onBody(typeof body === "string" ? body : JSON.stringify(body), true);
     return r;
@@ -379,7 +382,7 @@ export class Host {
         return OK;
       }) as never,
       random_get: (p: number, n: number) => {
-        crypto.getRandomValues(this.#bytes(p, n));
+        crypto.getRandomValues(this.#bytes(p, n) as Uint8Array<ArrayBuffer>);
         return OK;
       },
     };

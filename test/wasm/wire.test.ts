@@ -33,7 +33,8 @@ function expected(root: bigint, tokens: Uint32Array, blockBytes: number) {
   });
 }
 
-const chain = (n: number, seed: number) => Uint32Array.from({ length: n }, (_, i) => (i * 7 + seed * 13) % 399);
+const chain = (n: number, seed: number) =>
+  Uint32Array.from({ length: n }, (_, i) => (i * 7 + seed * 13) % 399);
 
 describe("the hash", () => {
   let wire: Wire;
@@ -43,9 +44,13 @@ describe("the hash", () => {
 
   test("equals the BigInt reference for any text", () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 1000 }), fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), (text, root) => {
-        expect([...wire.hashText(root, text, 128)]).toEqual(hashBlocks(keys.block, root, text, 128));
-      }),
+      fc.property(
+        fc.uint8Array({ maxLength: 1000 }),
+        fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+        (text, root) => {
+          expect([...wire.hashText(root, text, 128)]).toEqual(hashBlocks(keys.block, root, text, 128));
+        },
+      ),
     );
   });
 
@@ -98,20 +103,23 @@ describe("the index", () => {
     [256, 16],
     [128, 1],
     [128, 528],
-  ])("publishes the same text blocks as hashing the text at once (%i bytes, %i tokens a block)", async (b, size) => {
-    const { wire, model, root } = await indexed(b);
-    const tokens = chain(size * 132, 3);
-    // In three events, so that the state is carried over from parent to child.
-    const third = size * 44;
-    expect(store(wire, model, 2, tokens.slice(0, third), 1n, null, size)).toBe(StoreStatus.Ok);
-    expect(store(wire, model, 2, tokens.slice(third, 2 * third), 45n, 44n, size)).toBe(StoreStatus.Ok);
-    expect(store(wire, model, 2, tokens.slice(2 * third), 89n, 88n, size)).toBe(StoreStatus.Ok);
-    const table = readFrames(wire.drain());
-    const want = expected(root, tokens, b);
-    expect(want.length).toBeGreaterThan(0);
-    expect([...table.entries.keys()].sort()).toEqual(want.map((w) => w.hash).sort());
-    for (const w of want) expect(table.entries.get(w.hash)).toEqual({ pods: [2], tokens: w.tokens });
-  });
+  ])(
+    "publishes the same text blocks as hashing the text at once (%i bytes, %i tokens a block)",
+    async (b, size) => {
+      const { wire, model, root } = await indexed(b);
+      const tokens = chain(size * 132, 3);
+      // In three events, so that the state is carried over from parent to child.
+      const third = size * 44;
+      expect(store(wire, model, 2, tokens.slice(0, third), 1n, null, size)).toBe(StoreStatus.Ok);
+      expect(store(wire, model, 2, tokens.slice(third, 2 * third), 45n, 44n, size)).toBe(StoreStatus.Ok);
+      expect(store(wire, model, 2, tokens.slice(2 * third), 89n, 88n, size)).toBe(StoreStatus.Ok);
+      const table = readFrames(wire.drain());
+      const want = expected(root, tokens, b);
+      expect(want.length).toBeGreaterThan(0);
+      expect([...table.entries.keys()].sort()).toEqual(want.map((w) => w.hash).sort());
+      for (const w of want) expect(table.entries.get(w.hash)).toEqual({ pods: [2], tokens: w.tokens });
+    },
+  );
 
   test("holds an entry until the last copy of the last block that completes it is removed", async () => {
     const { wire, model } = await indexed();
@@ -187,7 +195,11 @@ describe("the index", () => {
           const first = BigInt(a.seed * 1000 + 1);
           if (a.what === "store") store(wire, model, a.pod, chain(a.blocks * 16, a.seed), first, null, 16);
           else if (a.what === "clear") wire.clearPod(a.pod);
-          else wire.remove(a.pod, BigUint64Array.from({ length: a.blocks }, (_, i) => first + BigInt(i)));
+          else
+            wire.remove(
+              a.pod,
+              BigUint64Array.from({ length: a.blocks }, (_, i) => first + BigInt(i)),
+            );
           if (a.blocks % 3 === 0) table = readFrames(wire.drain(), table);
         }
         table = readFrames(wire.drain(), table);
@@ -218,7 +230,8 @@ describe("the index", () => {
 
   test("a checkpoint restores the same table, and only under the same secret", async () => {
     const { wire, model } = await indexed();
-    for (let pod = 0; pod < 5; pod++) store(wire, model, pod, chain(640, pod % 3), BigInt(pod * 1000 + 1), null, 16);
+    for (let pod = 0; pod < 5; pod++)
+      store(wire, model, pod, chain(640, pod % 3), BigInt(pod * 1000 + 1), null, 16);
     wire.remove(4, BigUint64Array.from([4039n, 4040n]));
     wire.drain();
     const saved = wire.checkpoint();
