@@ -1,0 +1,53 @@
+// The pooled-cache bound: what one cache with the pods' summed capacity would have hit on the same requests in the
+// same order. No router can do better than a pool without duplicates.
+import { hashBlocks, rootHash } from "../simulator/block-hash.js";
+import { renderChat } from "../simulator/chat-template.js";
+import type { Tokenizer } from "../simulator/tokenizer.js";
+import type { Played } from "./play.js";
+
+/** Tokens of a KV block. */
+const BLOCK = 16;
+
+/** Hit rate (cached tokens / prompt tokens) of one LRU of `blocks` KV blocks over `played`. */
+export function pooledBound(
+  played: Played[],
+  warmUp: Played[],
+  tokenizer: Tokenizer,
+  blocks: number,
+): number {
+  // A Map keeps insertion order, so the first key is the least recently used one.
+  const lru = new Map<string, true>();
+  const touch = (key: string) => {
+    lru.delete(key);
+    lru.set(key, true);
+    if (lru.size > blocks) lru.delete(lru.keys().next().value as string);
+  };
+  let prompt = 0;
+  let cached = 0;
+  const root = rootHash("");
+  for (const [list, counts] of [
+    [warmUp, false],
+    [played, true],
+  ] as const) {
+    for (const p of list) {
+      if (!p.answer || p.error) continue;
+      const tokens = tokenizer.encode(renderChat(p.messages, true));
+      const all = tokenizer.encode(renderChat(p.messages, true) + p.answer.text);
+      const count = Math.floor(all.length / BLOCK);
+      const lanes = new Int32Array(count * 2);
+      hashBlocks(all, BLOCK, 0, count, root, lanes);
+      const keys = Array.from({ length: count }, (_, i) => `${lanes[2 * i]}:${lanes[2 * i + 1]}`);
+      // An engine always computes at least the last token.
+      const usable = Math.floor((tokens.length - 1) / BLOCK);
+      let hit = 0;
+      while (hit < usable && lru.has(keys[hit]!)) hit++;
+      if (counts) {
+        prompt += tokens.length;
+        cached += hit * BLOCK;
+      }
+      // The end of a chain is touched first, so that it is evicted first.
+      for (let i = count - 1; i >= 0; i--) touch(keys[i]!);
+    }
+  }
+  return prompt ? cached / prompt : 0;
+}

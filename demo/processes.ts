@@ -1,0 +1,155 @@
+// Child processes of the demo and of end-to-end tests: simulated pods, the agent, Envoy. Each is known by its handle
+// and ended by it; nothing is ended by name.
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { packageRoot } from "../agent/package-root.js";
+
+/** A running child; `output` holds the last of what it wrote to stderr. */
+export class Running {
+  readonly #tail: string[] = [];
+  #ended = false;
+
+  constructor(
+    readonly name: string,
+    readonly child: ChildProcess,
+  ) {
+    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+      this.#tail.push(text);
+      while (this.#tail.length > 200) this.#tail.shift();
+    });
+    child.once("exit", () => {
+      this.#ended = true;
+    });
+  }
+
+  get pid(): number {
+    return this.child.pid!;
+  }
+  get ended(): boolean {
+    return this.#ended;
+  }
+  get output(): string {
+    return this.#tail.join("");
+  }
+
+  /** Ends the process and waits for it; after 10 s it is killed. */
+  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
+    if (this.#ended) return;
+    const exit = once(this.child, "exit");
+    this.child.kill(signal);
+    const timer = setTimeout(() => this.child.kill("SIGKILL"), 10_000);
+    await exit;
+    clearTimeout(timer);
+  }
+}
+
+/** `count` free ports of loopback. They are held together while they are chosen, so that they differ. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer();
+      server.listen(0, "127.0.0.1");
+      await once(server, "listening");
+      return server;
+    }),
+  );
+  const ports = servers.map((s) => (s.address() as { port: number }).port);
+  await Promise.all(servers.map((s) => new Promise((done) => s.close(done))));
+  return ports;
+}
+
+/** Polls until `probe` resolves true. @throws when the process ends or `timeoutMs` passes first. */
+export async function waitFor(
+  what: string,
+  probe: () => Promise<boolean>,
+  running?: Running,
+  timeoutMs = 60_000,
+): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    if (running?.ended) throw new Error(`${what}: ${running.name} ended\n${running.output}`);
+    if (await probe().catch(() => false)) return;
+    if (Date.now() > deadline)
+      throw new Error(`${what}: not within ${timeoutMs} ms\n${running?.output ?? ""}`);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}
+
+async function answers(url: string): Promise<boolean> {
+  const response = await fetch(url, { signal: AbortSignal.timeout(1000) });
+  await response.arrayBuffer();
+  return response.ok;
+}
+
+export interface SimulatedPod {
+  name: string;
+  port: number;
+  eventsPort: number;
+  replayPort: number;
+  running: Running;
+}
+
+/** Starts a simulated pod and waits until it listens; `flags` are those of its command line. */
+export async function startSimulatedPod(
+  name: string,
+  flags: Record<string, string | number>,
+): Promise<SimulatedPod> {
+  const args = Object.entries({ name, ...flags }).flatMap(([k, v]) => [`--${k}`, String(v)]);
+  const child = spawn(process.execPath, [join(packageRoot(), "dist", "simulator", "main.js"), ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const running = new Running(name, child);
+  let line = "";
+  child.stdout!.setEncoding("utf8").on("data", (text: string) => {
+    line += text;
+  });
+  await waitFor(`simulated pod ${name}`, async () => line.includes("\n"), running);
+  const ready = JSON.parse(line.slice(0, line.indexOf("\n")));
+  return { name, port: ready.port, eventsPort: ready.eventsPort, replayPort: ready.replayPort, running };
+}
+
+/** Starts the agent and waits until `/healthz` answers. */
+export async function startAgent(configFile: string, httpPort: number): Promise<Running> {
+  const child = spawn(
+    process.execPath,
+    [join(packageRoot(), "dist", "agent", "cli.js"), "agent", "--config", configFile],
+    { stdio: ["ignore", "ignore", "pipe"] },
+  );
+  const running = new Running("agent", child);
+  await waitFor("agent", () => answers(`http://127.0.0.1:${httpPort}/healthz`), running);
+  return running;
+}
+
+/** Starts Envoy on a configuration that is written to `file`, and waits until it is live. */
+export async function startEnvoy(
+  config: object,
+  file: string,
+  adminPort: number,
+  concurrency = 2,
+): Promise<Running> {
+  const path = process.env["ENVOY_PATH"];
+  if (!path) throw new Error("ENVOY_PATH is not set: start through npm start or npm test, which find Envoy");
+  writeFileSync(file, JSON.stringify(config));
+  const child = spawn(
+    path,
+    ["-c", file, "--concurrency", String(concurrency), "-l", "warning", "--disable-hot-restart"],
+    { stdio: ["ignore", "ignore", "pipe"] },
+  );
+  const running = new Running("Envoy", child);
+  await waitFor("Envoy", () => answers(`http://127.0.0.1:${adminPort}/ready`), running);
+  return running;
+}
+
+/** Prometheus counters and gauges of Envoy whose name begins with `prefix`. */
+export async function envoyStats(adminPort: number, prefix: string): Promise<Map<string, number>> {
+  const text = await (await fetch(`http://127.0.0.1:${adminPort}/stats/prometheus`)).text();
+  const out = new Map<string, number>();
+  for (const line of text.split("\n")) {
+    const match = /^(\w+)(?:\{[^}]*\})? (\S+)$/.exec(line);
+    if (match?.[1]!.startsWith(prefix)) out.set(match[1]!, Number(match[2]));
+  }
+  return out;
+}

@@ -1,0 +1,128 @@
+// What is sent: conversations whose turns wait for one another, with text made of plain words from a seed.
+import { Vocabulary } from "../simulator/vocabulary.js";
+
+/** One user turn: the conversation so far, plus this text, is sent `thinkS` simulated seconds after the last answer. */
+export interface Turn {
+  text: string;
+  /** Tokens to generate. */
+  outputTokens: number;
+  /** Pause after the answer before this turn, simulated seconds; 0 for the first. */
+  thinkS: number;
+}
+
+export interface Conversation {
+  /** Simulated seconds from the start of the run. */
+  startS: number;
+  system: string | null;
+  turns: Turn[];
+  /** Whether later turns send the answers along (a chat) or each turn stands alone (a trace row). */
+  grows: boolean;
+}
+
+export interface Workload {
+  name: string;
+  conversations: Conversation[];
+  /** Sent, and waited for, before anything is counted. */
+  warmUp: Conversation[];
+}
+
+/** mulberry32: a small seeded generator; the same seed gives the same workload on every machine. */
+export function seeded(seed: number): () => number {
+  let a = seed >>> 0;
+  return () => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+/** Words that are one token each when a space stands before them. */
+export class Words {
+  readonly #words: string[] = [];
+
+  constructor(vocabulary = Vocabulary.load()) {
+    for (let id = 0; id < Math.min(vocabulary.size, 20_000); id++) {
+      const bytes = vocabulary.bytes(id);
+      if (/^ [a-z]{3,9}$/.test(bytes)) this.#words.push(bytes.slice(1));
+    }
+  }
+
+  /** About `tokens` tokens of text in lines; it starts with a letter and ends with a line feed. */
+  text(tokens: number, random: () => number): string {
+    let out = "";
+    for (let i = 1; i < tokens; i++) {
+      out += this.#words[Math.floor(random() * this.#words.length)];
+      out += i % 24 === 23 || i === tokens - 1 ? "\n" : " ";
+    }
+    return out || "\n";
+  }
+}
+
+const exponential = (random: () => number, mean: number) => -Math.log(1 - random()) * mean;
+const between = (random: () => number, low: number, high: number) =>
+  Math.round(low + random() * (high - low));
+
+/**
+ * Chats of customers that share their company's system prompt, and agents that work on a shared context. Sizes:
+ * system 6,000 tokens and question 1,200 as in llm-d's b2b-saas profile (guide precise-prefix-cache-routing); answers
+ * around 211 tokens, the mean of Azure's 2023 conversation trace; agent context 12,035 tokens, the mean input of
+ * Mooncake's conversation trace, whose steps add tool output.
+ */
+export function mixedWorkload(words: Words, seed: number, durationS: number): Workload {
+  const random = seeded(seed);
+  const conversations: Conversation[] = [];
+  const companies = Array.from({ length: 6 }, () => words.text(6000, random));
+  for (const system of companies) {
+    for (let user = 0; user < 5; user++) {
+      const turns = between(random, 3, 5);
+      conversations.push({
+        startS: random() * durationS * 0.5,
+        system,
+        grows: true,
+        turns: Array.from({ length: turns }, (_, i) => ({
+          text: words.text(between(random, 600, 1800), random),
+          outputTokens: Math.max(16, Math.round(exponential(random, 211) / 2)),
+          thinkS: i === 0 ? 0 : 2 + exponential(random, durationS / 20),
+        })),
+      });
+    }
+  }
+  for (let project = 0; project < 3; project++) {
+    const context = words.text(12_035, random);
+    for (let agent = 0; agent < 3; agent++) {
+      conversations.push({
+        startS: random() * durationS * 0.4,
+        system: context,
+        grows: true,
+        turns: Array.from({ length: between(random, 5, 8) }, (_, i) => ({
+          text: words.text(between(random, 200, 900), random),
+          outputTokens: between(random, 30, 120),
+          thinkS: i === 0 ? 0 : 0.5 + exponential(random, 1.5),
+        })),
+      });
+    }
+  }
+  return { name: "mixed", conversations, warmUp: [] };
+}
+
+/** One set of conversations over shared prompts after a tiny warm-up: how high the hit rate climbs. */
+export function rampWorkload(words: Words, seed: number): Workload {
+  const random = seeded(seed);
+  const systems = Array.from({ length: 4 }, () => words.text(6000, random));
+  const chat = (system: string, turns: number, startS: number): Conversation => ({
+    startS,
+    system,
+    grows: true,
+    turns: Array.from({ length: turns }, (_, i) => ({
+      text: words.text(between(random, 40, 90), random),
+      outputTokens: 48,
+      thinkS: i === 0 ? 0 : 1 + random() * 2,
+    })),
+  });
+  return {
+    name: "ramp",
+    warmUp: systems.map((s) => chat(s, 1, 0)),
+    conversations: systems.flatMap((s) => Array.from({ length: 4 }, (_, i) => chat(s, 8, i * 2 + random()))),
+  };
+}
