@@ -17,6 +17,7 @@ export function packageRoot(): string {
       found = dir;
       return dir;
     }
-    if (dirname(dir) === dir) throw new Error("warmgate: package.json of the installed package was not found");
+    if (dirname(dir) === dir)
+      throw new Error("warmgate: package.json of the installed package was not found");
   }
 }

@@ -39,7 +39,7 @@ export function readOptions(argv: string[]): DemoOptions {
     .option("--once", "end after the runs instead of leaving the gateway up", false)
     .option("--json <file>", "write the summary to a file")
     .option("--pods <n>", "simulated pods", whole, 4)
-    .option("--blocks <n>", "KV blocks (16 tokens) of each pod", whole, 8192)
+    .option("--blocks <n>", "KV blocks (16 tokens) of each pod", whole, 6144)
     .option("--seed <n>", "seed of traffic and pods", whole, 1)
     .option("--time-scale <x>", "simulated seconds per real second (default: 2; 6 with --trace)", positive)
     .option("--duration <s>", "length of the traffic in simulated seconds", positive, 60)

@@ -72,16 +72,16 @@ const between = (random: () => number, low: number, high: number) =>
 export function mixedWorkload(words: Words, seed: number, durationS: number): Workload {
   const random = seeded(seed);
   const conversations: Conversation[] = [];
-  const companies = Array.from({ length: 6 }, () => words.text(6000, random));
+  const companies = Array.from({ length: 8 }, () => words.text(6000, random));
   for (const system of companies) {
-    for (let user = 0; user < 5; user++) {
+    for (let user = 0; user < 4; user++) {
       const turns = between(random, 3, 5);
       conversations.push({
         startS: random() * durationS * 0.5,
         system,
         grows: true,
         turns: Array.from({ length: turns }, (_, i) => ({
-          text: words.text(between(random, 600, 1800), random),
+          text: words.text(between(random, 250, 750), random),
           outputTokens: Math.max(16, Math.round(exponential(random, 211) / 2)),
           thinkS: i === 0 ? 0 : 2 + exponential(random, durationS / 20),
         })),

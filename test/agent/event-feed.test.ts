@@ -21,7 +21,9 @@ afterEach(async () => {
   for (const thing of open.splice(0).reverse()) await thing.close();
 });
 
-async function engine(options: ConstructorParameters<typeof EventPublisher>[0] = {}): Promise<EventPublisher> {
+async function engine(
+  options: ConstructorParameters<typeof EventPublisher>[0] = {},
+): Promise<EventPublisher> {
   const publisher = new EventPublisher(options);
   await publisher.bind();
   open.push(publisher);
@@ -47,7 +49,14 @@ function follow(publisher: EventPublisher, position: FeedPosition | null = null,
 async function chain(publisher: EventPublisher, from: number, to: number, send = true): Promise<void> {
   for (let n = from; n < to; n++)
     await publisher.publish(
-      [stored({ hashes: [BigInt(n) + 1n], parent: n === 0 ? null : BigInt(n), tokens: tokensOf(n), blockSize: 16 })],
+      [
+        stored({
+          hashes: [BigInt(n) + 1n],
+          parent: n === 0 ? null : BigInt(n),
+          tokens: tokensOf(n),
+          blockSize: 16,
+        }),
+      ],
       { send },
     );
 }
@@ -141,7 +150,9 @@ describe("the event feed", () => {
     await first.stop();
     const other = await engine();
     for (let n = 0; n < 25; n++)
-      await other.publish([stored({ hashes: [BigInt(5000 + n)], parent: null, tokens: tokensOf(n), blockSize: 16 })]);
+      await other.publish([
+        stored({ hashes: [BigInt(5000 + n)], parent: null, tokens: tokensOf(n), blockSize: 16 }),
+      ]);
     const second = follow(other, position);
     await until(() => second.position?.sequence === 24, "the new run is followed");
     expect(second.counts.restarts).toBe(1);

@@ -48,8 +48,8 @@ export class EventPublisher {
   }
 
   async bind(events = "tcp://127.0.0.1:*", replay = "tcp://127.0.0.1:*"): Promise<void> {
-    await this.#pub.bind(events);
-    await this.#router.bind(replay);
+    await bindSoon(this.#pub, events);
+    await bindSoon(this.#router, replay);
     this.events = this.#pub.lastEndpoint!;
     this.replay = this.#router.lastEndpoint!;
     this.#loop = this.#serve();
@@ -82,6 +82,18 @@ export class EventPublisher {
       }
     } catch {
       // closed
+    }
+  }
+}
+
+/** A socket closed just now may hold its port a little longer. */
+async function bindSoon(socket: { bind(endpoint: string): Promise<void> }, endpoint: string): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await socket.bind(endpoint);
+    } catch (error) {
+      if (tries === 100) throw error;
+      await new Promise((wake) => setTimeout(wake, 20));
     }
   }
 }

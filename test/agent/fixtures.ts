@@ -25,7 +25,9 @@ export function recordedMessages(name: string): Uint8Array[][] {
 }
 
 /** A decoded copy of a recording, with 64-bit integers kept as text before they are parsed. */
-export function recordedJson(name: string): { topic: string; seq: number; batch: [number, unknown[], number] | null }[] {
+export function recordedJson(
+  name: string,
+): { topic: string; seq: number; batch: [number, unknown[], number] | null }[] {
   const text = readFileSync(fixturePath(name), "utf8").replace(/([[,:] ?)(\d{16,20})(?=[,\]} ])/g, '$1"$2"');
   return JSON.parse(text);
 }

@@ -52,7 +52,9 @@ describe("the template prober", () => {
     const result = await probe({ template: LLAMA3, bos: "<|endoftext|>" });
     if (!result.exact) throw new Error(result.reason);
     expect(text(result.program.bos)).toBe("<|endoftext|>");
-    expect(text(result.program.joints[0]![1])).toBe("<|endoftext|><|start_header_id|>system<|end_header_id|>\n\n");
+    expect(text(result.program.joints[0]![1])).toBe(
+      "<|endoftext|><|start_header_id|>system<|end_header_id|>\n\n",
+    );
     expect(result.program.strip).toEqual({ system: "both", user: "both", assistant: "both" });
   });
 
@@ -84,9 +86,18 @@ describe("the template prober", () => {
   });
 
   test.each([
-    ["a rule about empty text", "{% for m in messages %}{% if m.content %}<{{ m.role }}>{{ m.content }}{% endif %}{% endfor %}!"],
-    ["edited text", "{% for m in messages %}<{{ m.role }}>{{ m.content | replace('user', 'USER') }}{% endfor %}!"],
-    ["a number before each message", "{% for m in messages %}<{{ loop.index }}{{ m.role }}>{{ m.content }}{% endfor %}!"],
+    [
+      "a rule about empty text",
+      "{% for m in messages %}{% if m.content %}<{{ m.role }}>{{ m.content }}{% endif %}{% endfor %}!",
+    ],
+    [
+      "edited text",
+      "{% for m in messages %}<{{ m.role }}>{{ m.content | replace('user', 'USER') }}{% endfor %}!",
+    ],
+    [
+      "a number before each message",
+      "{% for m in messages %}<{{ loop.index }}{{ m.role }}>{{ m.content }}{% endfor %}!",
+    ],
     ["upper case", "{% for m in messages %}<{{ m.role }}>{{ m.content | upper }}{% endfor %}!"],
   ])("does not use a template with %s", async (_, template) => {
     const result = await probe({ template });
@@ -118,7 +129,11 @@ describe("a template program", () => {
   test("renders nothing for a conversation with an unknown joint", () => {
     const joints = Array.from({ length: 6 }, () => new Array<Uint8Array | null>(6).fill(null));
     joints[0]![2] = new Uint8Array();
-    const program = { joints, strip: { system: "raw", user: "raw", assistant: "raw" } as const, bos: new Uint8Array() };
+    const program = {
+      joints,
+      strip: { system: "raw", user: "raw", assistant: "raw" } as const,
+      bos: new Uint8Array(),
+    };
     expect(renderProgram(program, [{ role: "user", content: "x" }], true)).toBeNull();
     joints[2]![5] = Buffer.from("!");
     expect(text(renderProgram(program, [{ role: "user", content: "x" }], true))).toBe("x!");

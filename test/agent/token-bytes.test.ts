@@ -6,7 +6,14 @@ import { StartError } from "../../agent/errors.js";
 import { bytesOfTokens, loadTokenBytes, tokenBytes } from "../../agent/model/token-bytes.js";
 import { fixturePath, recordedJson } from "./fixtures.js";
 
-const TEXTS = ["Hello, world!\n", "naïve café “quotes”", "日本語 🙂👩‍👩‍👧", "\t\r\n  x\u00a0", "<|im_start|>user\nhi<|im_end|>", "{\"a\": 1.0}"];
+const TEXTS = [
+  "Hello, world!\n",
+  "naïve café “quotes”",
+  "日本語 🙂👩‍👩‍👧",
+  "\t\r\n  x\u00a0",
+  "<|im_start|>user\nhi<|im_end|>",
+  '{"a": 1.0}',
+];
 
 describe("token bytes", () => {
   test.each(["model-chatml", "llama3"])("give back the text of its tokens (%s)", async (model) => {
@@ -25,7 +32,9 @@ describe("token bytes", () => {
 
   test("know every token that a running vLLM published", async () => {
     const table = await loadTokenBytes(fixturePath("model-chatml/tokenizer.json"));
-    const events = recordedJson("events.json").flatMap(({ batch }) => batch![1] as { token_ids?: number[] }[]);
+    const events = recordedJson("events.json").flatMap(
+      ({ batch }) => batch![1] as { token_ids?: number[] }[],
+    );
     const texts = events.map((event) => bytesOfTokens(table, event.token_ids ?? []));
     expect(texts).not.toContain(null);
     const chats = texts.filter((text) => Buffer.from(text!).toString().startsWith("<|im_start|>user\n"));
@@ -40,7 +49,11 @@ describe("token bytes", () => {
       },
       "t",
     );
-    expect([...bytesOfTokens(table, [0, 1, 2, 5])!]).toEqual([...Buffer.from(" a"), 0xe6, ...Buffer.from("é</s>")]);
+    expect([...bytesOfTokens(table, [0, 1, 2, 5])!]).toEqual([
+      ...Buffer.from(" a"),
+      0xe6,
+      ...Buffer.from("é</s>"),
+    ]);
     expect(bytesOfTokens(table, [3])).toBeNull();
     expect(bytesOfTokens(table, [99])).toBeNull();
   });

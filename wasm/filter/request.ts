@@ -331,7 +331,7 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   const pod = picked(0);
   writeDestination(found);
   s.pod = pod;
-  s.predicted = matchTokens(pod);
+  s.predicted = min(matchTokens(pod), <u32>promptTokens);
   s.uncached = blocks ? <u32>max(promptTokens - <f64>s.predicted, 1) : <u32>promptTokens;
   s.alone = podPendingRequests(pod) == 0;
   s.gauge = gaugeSlot(pod);

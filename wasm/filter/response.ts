@@ -6,8 +6,7 @@ import {
   podByAddress,
   podName,
   podNameSize,
-  podRate,
-  podSetRate,
+  podObserveRate,
 } from "../core/pods";
 import { debugHeaders } from "../core/policy";
 import { DEBUG_ALL } from "../shared/layout";
@@ -52,7 +51,7 @@ const FALSE = text("false");
 /** Uncached tokens from which a first token's time says something about the pod's rate. */
 // @ts-ignore: decorator
 @inline
-const CALIBRATE_TOKENS: u32 = 512;
+const CALIBRATE_TOKENS: u32 = 1024;
 
 export function onResponseHeaders(s: Stream, endOfStream: bool): void {
   if (s.state != DISPATCHED) return;
@@ -106,8 +105,7 @@ export function onResponseBody(s: Stream, size: u32, endOfStream: bool): void {
   const micros = (t - s.dispatchNs) / 1000;
   recordFirstToken(<u32>s.pod, micros, s.uncached);
   if (s.alone && s.streaming && s.uncached >= CALIBRATE_TOKENS && micros > 0) {
-    const seen = (<f64>s.uncached * 1e6) / <f64>micros;
-    podSetRate(<u32>s.pod, podRate(<u32>s.pod) * 0.8 + seen * 0.2);
+    podObserveRate(<u32>s.pod, (<f64>s.uncached * 1e6) / <f64>micros);
   }
 }
 

@@ -1,0 +1,274 @@
+// warmgate.yaml → what the agent runs on: defaults filled in, paths resolved, contradictions refused.
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, resolve } from "node:path";
+import { LineCounter, type Node, parseDocument } from "yaml";
+import { ConfigError } from "../errors.js";
+import { packageRoot } from "../package-root.js";
+import type { Role } from "../wire.js";
+import { durationMs } from "./duration.js";
+import { type ConfigDocument, ConfigSchema } from "./schema.js";
+import { type Problem, problemsOf } from "./validate.js";
+
+/** Where to listen; port 0 means a free one. */
+export interface Listen {
+  host: string;
+  port: number;
+}
+
+export interface PodConfig {
+  name: string;
+  /** ip:port, as the gateway's cluster names the host. */
+  address: string;
+  role: Role;
+  labels: Record<string, string>;
+  /** The engine's PUB endpoint, null when it publishes nothing. */
+  events: string | null;
+  /** The engine's replay ROUTER, null when it has none. */
+  replay: string | null;
+  /** Base of the engine's own HTTP server, such as http://10.0.0.7:8000. */
+  metricsBase: string;
+  /** Uncached prefill rate to begin with, tokens per second. */
+  prefillTokensPerSecond: number;
+}
+
+export interface PoolConfig {
+  name: string;
+  model: { name: string; tokenizerFile: string; template: "probe" | "none"; aliases: string[] };
+  pods: PodConfig[];
+}
+
+export interface PolicyConfig {
+  profile: "warm-until-busy" | "weighted";
+  weights: { prefix: number; load: number; inflight: number };
+  bodyReadBytes: number;
+  blockBytes: number;
+  maxEntries: number;
+  /** How long a filter uses its table without the agent, ms. */
+  staleMaxMs: number;
+  debugHeaders: "all" | "trusted" | "none";
+  reservedFields: "reject" | "allow";
+}
+
+export interface AgentConfig {
+  http: Listen;
+  stream: Listen;
+  /** Bearer token of the stream and the API; null = none asked for. */
+  token: string | null;
+  secretFile: string | null;
+  stateFolder: string;
+  /** All in ms. */
+  scrape: { intervalMs: number; timeoutMs: number; ttlMs: number };
+  pools: PoolConfig[];
+  policy: PolicyConfig;
+}
+
+/** Prefill rate assumed until a pod shows its own: an 8B model on an H200 (docs/rationale.md). */
+const DEFAULT_PREFILL_TOKENS_PER_SECOND = 40_000;
+
+/**
+ * Reads and checks a configuration file.
+ * @throws ConfigError naming file, line, column, key and remedy of every mistake found.
+ */
+export function loadConfig(file: string): AgentConfig {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    throw new ConfigError(
+      `${file}: cannot be read (${(error as NodeJS.ErrnoException).code}); give a file with --config`,
+    );
+  }
+  return parseConfig(text, file);
+}
+
+/** As `loadConfig`, from the file's text; `file` names it in errors and is the base of relative paths. */
+export function parseConfig(text: string, file: string): AgentConfig {
+  const lines = new LineCounter();
+  const doc = parseDocument(text, { lineCounter: lines, merge: false });
+  const problems: Problem[] = doc.errors.map((e) => ({
+    line: e.linePos?.[0].line ?? 1,
+    column: e.linePos?.[0].col ?? 1,
+    path: "",
+    message: e.message.split("\n")[0]!.replace(/ at line \d+, column \d+:?$/, ""),
+  }));
+  if (problems.length === 0) problems.push(...problemsOf(doc, lines, ConfigSchema));
+  fail(file, problems);
+  const document = doc.toJS() as ConfigDocument;
+  const at = (path: (string | number)[], message: string): Problem => {
+    const node = doc.getIn(path, true) as Node | undefined;
+    const { line, col } = lines.linePos(node?.range?.[0] ?? 0);
+    const name = path.map((p, i) => (typeof p === "number" ? `[${p}]` : i ? `.${p}` : p)).join("");
+    return { line: Math.max(1, line), column: Math.max(1, col), path: name, message };
+  };
+  const contradictions = contradictionsOf(document, at);
+  fail(file, contradictions);
+  return normalize(document, file, (path, message) => {
+    fail(file, [at(path, message)]);
+    throw new ConfigError(message);
+  });
+}
+
+function fail(file: string, problems: Problem[]): void {
+  if (problems.length === 0) return;
+  throw new ConfigError(
+    problems
+      .map((p) => `${file}:${p.line}:${p.column}: ${p.path === "" ? "" : `${p.path}: `}${p.message}`)
+      .join("\n"),
+  );
+}
+
+type At = (path: (string | number)[], message: string) => Problem;
+
+function contradictionsOf(doc: ConfigDocument, at: At): Problem[] {
+  const problems: Problem[] = [];
+  for (const key of ["http", "stream"] as const) {
+    const address = doc.listen?.[key];
+    if (address === undefined) continue;
+    if (Number(portOf(address)) > 65535) problems.push(at(["listen", key], "the port is above 65535"));
+    if (!isLoopback(hostOf(address)) && doc.tokenFile === undefined)
+      problems.push(
+        at(["listen", key], `${address} is not a loopback address; set tokenFile, or listen on 127.0.0.1`),
+      );
+  }
+  const names = new Map<string, string>();
+  const addresses = new Map<string, string>();
+  const pools = new Set<string>();
+  let pods = 0;
+  doc.pools.forEach((pool, i) => {
+    if (pools.has(pool.name)) problems.push(at(["pools", i, "name"], `another pool is called ${pool.name}`));
+    pools.add(pool.name);
+    pool.pods.forEach((pod, j) => {
+      pods++;
+      const path = `pools[${i}].pods[${j}]`;
+      const sameName = names.get(pod.name);
+      if (sameName)
+        problems.push(at(["pools", i, "pods", j, "name"], `${sameName} is called ${pod.name} too`));
+      const sameAddress = addresses.get(pod.address);
+      if (sameAddress)
+        problems.push(
+          at(["pools", i, "pods", j, "address"], `${sameAddress} has the address ${pod.address} too`),
+        );
+      if (pod.replay !== undefined && pod.events === undefined)
+        problems.push(
+          at(["pools", i, "pods", j, "replay"], "replay needs events, the endpoint that publishes"),
+        );
+      names.set(pod.name, path);
+      addresses.set(pod.address, path);
+    });
+  });
+  if (pods > 1024) problems.push(at(["pools"], `${pods} pods, at most 1024 are possible`));
+  return problems;
+}
+
+function normalize(
+  doc: ConfigDocument,
+  file: string,
+  refuse: (path: (string | number)[], message: string) => never,
+): AgentConfig {
+  const base = dirname(resolve(file));
+  const policy = doc.policy ?? {};
+  let token: string | null = null;
+  if (doc.tokenFile !== undefined) {
+    token = readText(resolve(base, doc.tokenFile), (why) => refuse(["tokenFile"], why)).trim();
+    if (token.length < 16) refuse(["tokenFile"], "the token needs at least 16 characters");
+  }
+  return {
+    http: listen(doc.listen?.http ?? "127.0.0.1:8080"),
+    stream: listen(doc.listen?.stream ?? "127.0.0.1:8081"),
+    token,
+    secretFile: doc.secretFile === undefined ? null : resolve(base, doc.secretFile),
+    stateFolder: resolve(base, doc.state ?? ".warmgate/state"),
+    scrape: {
+      intervalMs: durationMs(doc.scrape?.interval ?? "5s"),
+      timeoutMs: durationMs(doc.scrape?.timeout ?? "2s"),
+      ttlMs: durationMs(doc.scrape?.ttl ?? "30s"),
+    },
+    pools: doc.pools.map((pool, i) => ({
+      name: pool.name,
+      model: {
+        name: pool.model.name,
+        tokenizerFile: tokenizerFile(pool.model.tokenizer, base, (why) =>
+          refuse(["pools", i, "model", "tokenizer"], why),
+        ),
+        template: pool.model.template ?? "probe",
+        aliases: pool.model.aliases ?? [],
+      },
+      pods: pool.pods.map((pod) => ({
+        name: pod.name,
+        address: pod.address,
+        role: pod.role ?? "decode",
+        labels: pod.labels ?? {},
+        events: pod.events ?? null,
+        replay: pod.replay ?? null,
+        metricsBase: `http://${bracketed(hostOf(pod.address))}:${pod.metricsPort ?? portOf(pod.address)}`,
+        prefillTokensPerSecond: pod.prefillTokensPerSecond ?? DEFAULT_PREFILL_TOKENS_PER_SECOND,
+      })),
+    })),
+    policy: {
+      profile: policy.scheduling?.profile ?? "warm-until-busy",
+      weights: {
+        prefix: policy.scheduling?.weights?.prefix ?? 50,
+        load: policy.scheduling?.weights?.load ?? 30,
+        inflight: policy.scheduling?.weights?.inflight ?? 20,
+      },
+      bodyReadBytes: policy.limits?.bodyReadBytes ?? 524_288,
+      blockBytes: policy.limits?.blockBytes ?? 128,
+      maxEntries: policy.limits?.maxEntries ?? 1_000_000,
+      staleMaxMs: durationMs(policy.limits?.staleMax ?? "10m"),
+      debugHeaders: policy.headers?.debugHeaders ?? "trusted",
+      reservedFields: policy.requests?.reservedFields ?? "reject",
+    },
+  };
+}
+
+function readText(path: string, refuse: (why: string) => never): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    return refuse(`${path} cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  }
+}
+
+/** A tokenizer.json by file, by folder, or by module path (`package/models/tokenizer.json`). */
+function tokenizerFile(given: string, base: string, refuse: (why: string) => never): string {
+  const tried: string[] = [];
+  const inFolder = (path: string): string | null => {
+    tried.push(path);
+    if (!existsSync(path)) return null;
+    if (!statSync(path).isDirectory()) return path;
+    const file = join(path, "tokenizer.json");
+    return existsSync(file) ? file : null;
+  };
+  const local = inFolder(resolve(base, given));
+  if (local) return local;
+  for (const from of [join(base, "warmgate.yaml"), join(packageRoot(), "package.json")]) {
+    try {
+      return createRequire(from).resolve(given);
+    } catch {
+      const inModules = inFolder(join(dirname(from), "node_modules", given));
+      if (inModules) return inModules;
+    }
+  }
+  return refuse(`no tokenizer.json at ${tried.join(", ")}; give the file, its folder, or a module path`);
+}
+
+function listen(address: string): Listen {
+  return { host: hostOf(address), port: Number(portOf(address)) };
+}
+
+function hostOf(address: string): string {
+  return address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+}
+
+function portOf(address: string): string {
+  return address.slice(address.lastIndexOf(":") + 1);
+}
+
+function bracketed(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+function isLoopback(host: string): boolean {
+  return host.startsWith("127.") || host === "::1";
+}

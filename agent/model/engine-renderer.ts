@@ -1,0 +1,44 @@
+// An engine's POST /tokenize as a renderer: token ids, turned into bytes by our own table.
+import { request } from "undici";
+import type { TokenBytes } from "../wire.js";
+import type { ChatMessage } from "./template.js";
+import type { PromptRenderer } from "./template-prober.js";
+import { bytesOfTokens } from "./token-bytes.js";
+
+const TIMEOUT_MS = 10_000;
+
+/**
+ * Renders at `base` (such as http://10.0.0.7:8000). A token without bytes is an error: the table is then of another
+ * model than the engine's.
+ */
+export function engineRenderer(base: string, table: TokenBytes): PromptRenderer {
+  const tokenize = async (body: unknown): Promise<Uint8Array | null> => {
+    const response = await request(`${base}/tokenize`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+      headersTimeout: TIMEOUT_MS,
+      bodyTimeout: TIMEOUT_MS,
+    });
+    if (response.statusCode >= 400 && response.statusCode < 500 && response.statusCode !== 429) {
+      await response.body.dump();
+      if (response.statusCode === 404 || response.statusCode === 405)
+        throw new Error(`${base}/tokenize answers ${response.statusCode}`);
+      return null;
+    }
+    if (response.statusCode !== 200) {
+      await response.body.dump();
+      throw new Error(`${base}/tokenize answers ${response.statusCode}`);
+    }
+    const { tokens } = (await response.body.json()) as { tokens?: number[] };
+    if (!Array.isArray(tokens)) throw new Error(`${base}/tokenize answers without tokens`);
+    const bytes = bytesOfTokens(table, tokens);
+    if (!bytes) throw new Error(`${base} uses tokens that the configured tokenizer does not have`);
+    return bytes;
+  };
+  return {
+    chat: (messages: ChatMessage[], generationPrompt: boolean) =>
+      tokenize({ messages, add_generation_prompt: generationPrompt }),
+    raw: (prompt: string) => tokenize({ prompt }),
+  };
+}

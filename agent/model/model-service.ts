@@ -1,0 +1,203 @@
+// What each pool serves: the names a request may use, and the chat template, learned from the pods themselves.
+import type { Logger } from "pino";
+import { request } from "undici";
+import type { PoolConfig } from "../config/load.js";
+import type { PodRegistry } from "../load/pod-registry.js";
+import type { ModelRow, TemplateProgram, TokenBytes, Wire } from "../wire.js";
+import { engineRenderer } from "./engine-renderer.js";
+import { probeTemplate, verifyTemplate } from "./template-prober.js";
+
+export type TemplateState =
+  | { kind: "waiting" | "probing" | "off" }
+  | { kind: "exact"; program: TemplateProgram; verified: number }
+  | { kind: "inexact"; reason: string };
+
+/** A pool's model. */
+export interface PoolModel {
+  readonly pool: PoolConfig;
+  /** Id in the index. */
+  readonly id: number;
+  readonly table: TokenBytes;
+  template: TemplateState;
+  /** Served name → LoRA adapter ("" = the model itself). */
+  names: Map<string, string>;
+}
+
+interface ModelList {
+  data?: { id?: string; parent?: string | null }[];
+}
+
+const RETRY_MS = 1000;
+/** Names are read again this often: adapters come and go. */
+const NAMES_MS = 30_000;
+/** A literal may hold a date, and a pod may be replaced by one with another template: look again this often. */
+const VERIFY_MS = 5 * 60_000;
+const VERIFY_AGAIN = 8;
+/** Until tokens were seen; English text in large vocabularies. */
+const DEFAULT_BYTES_PER_TOKEN = 4;
+const ENOUGH_TOKENS = 10_000;
+const TIMEOUT_MS = 5000;
+
+export class ModelService {
+  readonly models: PoolModel[];
+  readonly #wire: Wire;
+  readonly #pods: PodRegistry;
+  readonly #log: Logger;
+  readonly #onChange: () => void;
+  readonly #running = new Map<PoolModel, Promise<void>>();
+  readonly #timers = new Map<PoolModel, NodeJS.Timeout>();
+  readonly #verifiedAt = new Map<PoolModel, number>();
+  #stopped = false;
+
+  /** `onChange` is called after the model section was set. */
+  constructor(wire: Wire, pods: PodRegistry, models: PoolModel[], log: Logger, onChange: () => void) {
+    this.#wire = wire;
+    this.#pods = pods;
+    this.models = models;
+    this.#log = log;
+    this.#onChange = onChange;
+    this.#publish();
+  }
+
+  /** Whether nothing more is to be learned without a pod coming up. */
+  settled(model: PoolModel): boolean {
+    if (this.#running.has(model)) return false;
+    return model.template.kind !== "waiting" || !this.#pods.inPool(model.pool).some((pod) => pod.ready);
+  }
+
+  /** A pod of the pool came up. */
+  podReady(pool: PoolConfig): void {
+    for (const model of this.models) if (model.pool === pool) this.#kick(model);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    await Promise.allSettled(this.#running.values());
+  }
+
+  #kick(model: PoolModel): void {
+    if (this.#running.has(model) || this.#stopped) return;
+    const timer = this.#timers.get(model);
+    if (timer) clearTimeout(timer);
+    let again = NAMES_MS;
+    const run = this.#learn(model)
+      .catch((error: Error) => {
+        again = RETRY_MS;
+        if (model.template.kind === "probing") model.template = { kind: "waiting" };
+        if (!this.#stopped)
+          this.#log.warn(
+            { model: model.pool.model.name, err: error },
+            "the model could not be looked at, trying again",
+          );
+      })
+      .finally(() => {
+        this.#running.delete(model);
+        if (!this.#stopped)
+          this.#timers.set(
+            model,
+            setTimeout(() => this.#kick(model), again),
+          );
+      });
+    this.#running.set(model, run);
+  }
+
+  async #learn(model: PoolModel): Promise<void> {
+    const ready = this.#pods.inPool(model.pool).filter((pod) => pod.ready);
+    const pod = ready[Math.floor(Math.random() * ready.length)];
+    if (!pod) return;
+    const names = await servedNames(pod.config.metricsBase);
+    const before = this.#describe(model);
+    for (const [name, lora] of names) model.names.set(name, lora);
+    for (const [name, lora] of model.names) if (lora !== "" && !names.has(name)) model.names.delete(name);
+    if (model.template.kind === "waiting") await this.#probe(model, pod.config.metricsBase);
+    else if (model.template.kind === "exact" && this.#due(model))
+      await this.#recheck(model, pod.config.metricsBase);
+    if (this.#stopped || (before === this.#describe(model) && !this.#ratioMoved())) return;
+    this.#publish();
+    this.#onChange();
+  }
+
+  async #probe(model: PoolModel, base: string): Promise<void> {
+    const { name, template } = model.pool.model;
+    if (template === "none") {
+      model.template = { kind: "off" };
+      return;
+    }
+    model.template = { kind: "probing" };
+    const before = performance.now();
+    const result = await probeTemplate(engineRenderer(base, model.table), Math.random);
+    this.#verifiedAt.set(model, performance.now());
+    model.template = result.exact
+      ? { kind: "exact", program: result.program, verified: result.verified }
+      : { kind: "inexact", reason: result.reason };
+    const fields = { event_type: "template", model: name, ms: Math.round(performance.now() - before) };
+    if (result.exact) this.#log.info({ ...fields, verified: result.verified }, "the chat template is known");
+    else this.#log.warn(fields, `chats of this model are not matched by text: ${result.reason}`);
+  }
+
+  async #recheck(model: PoolModel, base: string): Promise<void> {
+    if (model.template.kind !== "exact") return;
+    const { program } = model.template;
+    const renderer = engineRenderer(base, model.table);
+    const { mismatch } = await verifyTemplate(renderer, program, VERIFY_AGAIN, Math.random);
+    this.#verifiedAt.set(model, performance.now());
+    if (mismatch === null) return;
+    this.#log.warn(
+      { event_type: "template", model: model.pool.model.name },
+      `the chat template changed: ${mismatch}`,
+    );
+    await this.#probe(model, base);
+  }
+
+  #due(model: PoolModel): boolean {
+    return performance.now() - (this.#verifiedAt.get(model) ?? 0) >= VERIFY_MS;
+  }
+
+  #describe(model: PoolModel): string {
+    return JSON.stringify([model.template.kind, [...model.names]]);
+  }
+
+  #sentRatio = 0;
+
+  #ratio(): number {
+    const { bytesSeen, tokensSeen } = this.#wire.stats();
+    return tokensSeen >= ENOUGH_TOKENS ? bytesSeen / tokensSeen : DEFAULT_BYTES_PER_TOKEN;
+  }
+
+  #ratioMoved(): boolean {
+    return Math.abs(this.#ratio() / this.#sentRatio - 1) > 0.05;
+  }
+
+  #publish(): void {
+    this.#sentRatio = this.#ratio();
+    const rows = new Map<string, ModelRow>();
+    for (const model of this.models)
+      for (const [name, lora] of model.names)
+        if (!rows.has(name))
+          rows.set(name, {
+            name,
+            model: model.id,
+            lora,
+            template: model.template.kind === "exact" ? model.template.program : null,
+            bytesPerToken: this.#sentRatio,
+          });
+    this.#wire.setModels([...rows.values()]);
+  }
+}
+
+/** Names and adapters that a server lists at GET /v1/models. @throws when it does not answer. */
+async function servedNames(base: string): Promise<Map<string, string>> {
+  const response = await request(`${base}/v1/models`, {
+    headersTimeout: TIMEOUT_MS,
+    bodyTimeout: TIMEOUT_MS,
+  });
+  if (response.statusCode !== 200) {
+    await response.body.dump();
+    throw new Error(`${base}/v1/models answers ${response.statusCode}`);
+  }
+  const { data } = (await response.body.json()) as ModelList;
+  const names = new Map<string, string>();
+  for (const { id, parent } of data ?? []) if (typeof id === "string") names.set(id, parent ? id : "");
+  return names;
+}

@@ -1,0 +1,142 @@
+// Owns the index: wire module, token tables, pods in their slots, checkpoint and resume.
+import { randomBytes } from "node:crypto";
+import fp from "fastify-plugin";
+import type { AgentConfig, PodConfig, PoolConfig } from "../config/load.js";
+import { PodIndex } from "../kv/pod-index.js";
+import { newPod, type Pod, PodRegistry } from "../load/pod-registry.js";
+import { loadTokenBytes } from "../model/token-bytes.js";
+import { Readiness } from "../readiness.js";
+import { Checkpointer } from "../state/checkpointer.js";
+import { type Checkpoint, installationSecret, readCheckpoint, type SavedPod } from "../state/state-folder.js";
+import { type TokenBytes, Wire } from "../wire.js";
+
+declare module "fastify" {
+  interface FastifyInstance {
+    config: AgentConfig;
+    wire: Wire;
+    registry: PodRegistry;
+    /** Token bytes by model id. */
+    tokenTables: Map<number, TokenBytes>;
+    checkpointer: Checkpointer;
+    /** Places from the checkpoint that the index was restored from, by slot. */
+    saved: Map<number, SavedPod>;
+    readiness: Readiness;
+  }
+}
+
+export default fp<{ config: AgentConfig }>(
+  async (app, { config }) => {
+    const wire = await Wire.create({
+      secret: installationSecret(config.stateFolder, config.secretFile),
+      blockBytes: config.policy.blockBytes,
+      maxEntries: config.policy.maxEntries,
+      leader: randomBytes(8).readBigUInt64LE(),
+      startMs: BigInt(Date.now()),
+    });
+    const tokenTables = new Map<number, TokenBytes>();
+    const byFile = new Map<string, Promise<TokenBytes>>();
+    for (const { model } of config.pools) {
+      const id = wire.addModel(model.name);
+      if (tokenTables.has(id)) continue;
+      const table = byFile.get(model.tokenizerFile) ?? loadTokenBytes(model.tokenizerFile);
+      byFile.set(model.tokenizerFile, table);
+      tokenTables.set(id, await table);
+      wire.setTokenBytes(id, await table);
+    }
+    const { policy } = config;
+    wire.setPolicy({
+      version: 1,
+      profile: policy.profile,
+      weights: policy.weights,
+      bodyReadBytes: policy.bodyReadBytes,
+      debugHeaders: policy.debugHeaders,
+      reservedFields: policy.reservedFields,
+      staleMaxMs: policy.staleMaxMs,
+      loadTtlMs: config.scrape.ttlMs,
+    });
+
+    const checkpoint = await readCheckpoint(config.stateFolder);
+    const restored = checkpoint !== null && wire.restore(checkpoint.index);
+    if (checkpoint && !restored)
+      app.log.warn(
+        { event_type: "resume" },
+        "the checkpoint is damaged or of another secret: the index starts empty",
+      );
+    const { pods, saved } = seat(config, wire, restored ? checkpoint : null);
+
+    const registry = new PodRegistry(pods);
+    const checkpointer = new Checkpointer(
+      config.stateFolder,
+      () => ({ pods: pods.map(savedPod), index: wire.checkpoint() }),
+      app.pino.child({ component: "state" }),
+    );
+    app.decorate("config", config);
+    app.decorate("wire", wire);
+    app.decorate("registry", registry);
+    app.decorate("tokenTables", tokenTables);
+    app.decorate("checkpointer", checkpointer);
+    app.decorate("saved", saved);
+    app.decorate("readiness", new Readiness());
+    app.readiness.note(() =>
+      restored
+        ? []
+        : [
+            {
+              code: "no_checkpoint",
+              detail: "started without a checkpoint: prefixes cached before are unknown until seen again",
+            },
+          ],
+    );
+    app.addHook("onClose", () => checkpointer.stop());
+  },
+  { name: "index-state" },
+);
+
+/** Gives every pod a slot, its old one where the checkpoint has it; what belongs to nobody any more is wiped. */
+function seat(
+  config: AgentConfig,
+  wire: Wire,
+  checkpoint: Checkpoint | null,
+): { pods: Pod[]; saved: Map<number, SavedPod> } {
+  const wanted = config.pools.flatMap((pool) => pool.pods.map((pod) => ({ pool, pod })));
+  const saved = new Map<number, SavedPod>();
+  const seats = new Map<PodConfig, number>();
+  for (const old of checkpoint?.pods ?? []) {
+    const match = wanted.find(({ pool, pod }) => same(old, pool, pod) && !seats.has(pod));
+    if (match && !saved.has(old.slot)) {
+      saved.set(old.slot, old);
+      seats.set(match.pod, old.slot);
+    } else wire.clearPod(old.slot);
+  }
+  let free = 0;
+  const pods = wanted.map(({ pool, pod }) => {
+    let slot = seats.get(pod);
+    if (slot === undefined) {
+      while (saved.has(free)) free++;
+      slot = free++;
+    }
+    const model = wire.addModel(pool.model.name);
+    const made = newPod({ config: pod, pool, slot, model, index: new PodIndex(wire, slot, model) });
+    made.promptTokens = saved.get(slot)?.promptTokens ?? 0;
+    return made;
+  });
+  return { pods, saved };
+}
+
+function same(old: SavedPod, pool: PoolConfig, pod: PodConfig): boolean {
+  return old.name === pod.name && old.address === pod.address && old.model === pool.model.name;
+}
+
+function savedPod(pod: Pod): SavedPod {
+  const position = pod.feed?.position ?? null;
+  return {
+    name: pod.config.name,
+    address: pod.config.address,
+    model: pod.pool.model.name,
+    slot: pod.slot,
+    sequence: position?.sequence ?? null,
+    time: position?.time ?? null,
+    suspect: pod.index.suspect,
+    promptTokens: pod.promptTokens,
+  };
+}

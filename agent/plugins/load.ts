@@ -1,0 +1,63 @@
+// Owns the pods' load and readiness: scrapes, and asks at once when an event connection drops.
+import fp from "fastify-plugin";
+import { Scraper } from "../load/scraper.js";
+
+declare module "fastify" {
+  interface FastifyInstance {
+    scraper: Scraper;
+  }
+}
+
+export default fp(
+  async (app) => {
+    const log = app.pino.child({ component: "load" });
+    const scraper = new Scraper(app.config.scrape, {
+      onLoad: (pod) => {
+        const now = pod.metrics?.promptTokens ?? 0;
+        // After a gap the sequence alone does not show that the engine began anew while nobody listened.
+        if (now < pod.promptTokens && pod.index.suspect) pod.feed?.begunAnew();
+        pod.promptTokens = now;
+        app.publisher.loadsChanged();
+      },
+      onReadiness: (pod) => {
+        if (pod.ready) {
+          log.info({ event_type: "ready", pod_id: pod.config.name }, "the pod is ready");
+          app.models.podReady(pod.pool);
+        } else
+          log.warn(
+            { event_type: "not_ready", pod_id: pod.config.name },
+            `the pod is not ready: ${pod.problem}`,
+          );
+        app.publisher.podsChanged();
+      },
+    });
+    app.decorate("scraper", scraper);
+    app.onEventsLost.push((pod) => void scraper.ask(pod));
+    app.readiness.awaitAtStart(() =>
+      app.registry.pods
+        .filter((pod) => Object.values(pod.scrapes).every((n) => n === 0))
+        .map((pod) => ({
+          code: "pod_not_asked",
+          detail: `pod ${pod.config.name} has not answered its first scrape`,
+        })),
+    );
+    app.readiness.require(() =>
+      app.registry.pods.some((pod) => pod.ready)
+        ? []
+        : [
+            {
+              code: "no_pod_ready",
+              detail: `none of ${app.registry.pods.length} pods answers: ${app.registry.pods[0]!.problem}`,
+            },
+          ],
+    );
+    app.readiness.note(() =>
+      app.registry.pods
+        .filter((pod) => !pod.ready)
+        .map((pod) => ({ code: "pod_not_ready", detail: `pod ${pod.config.name}: ${pod.problem}` })),
+    );
+    app.addHook("onReady", async () => scraper.start(app.registry.pods));
+    app.addHook("preClose", () => scraper.stop());
+  },
+  { name: "load", dependencies: ["table", "kv-events", "models"] },
+);

@@ -1,0 +1,28 @@
+// Owns the gRPC server of the table stream; server.ts makes it listen.
+import fp from "fastify-plugin";
+import { GatewayReports } from "../table/gateway-reports.js";
+import { StreamServer } from "../table/stream-server.js";
+
+declare module "fastify" {
+  interface FastifyInstance {
+    tableStream: StreamServer;
+    reports: GatewayReports;
+  }
+}
+
+export default fp(
+  async (app) => {
+    const reports = new GatewayReports();
+    const stream = new StreamServer({
+      wire: app.wire,
+      publisher: app.publisher,
+      token: app.config.token,
+      log: app.pino.child({ component: "table" }),
+      onReport: (report) => reports.take(report, performance.now()),
+    });
+    app.decorate("reports", reports);
+    app.decorate("tableStream", stream);
+    app.addHook("preClose", async () => stream.stop());
+  },
+  { name: "table-stream", dependencies: ["table"] },
+);

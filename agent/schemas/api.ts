@@ -1,0 +1,73 @@
+// Shapes of the agent's HTTP answers; they are the API document.
+import { Type } from "typebox";
+
+export const ReasonSchema = Type.Object({ code: Type.String(), detail: Type.String() });
+
+export const ErrorSchema = Type.Object({
+  error: Type.Object({ code: Type.String(), message: Type.String() }),
+});
+
+export const ReadySchema = Type.Object({
+  ready: Type.Boolean(),
+  reasons: Type.Array(ReasonSchema, { description: "Why it is not ready" }),
+  notes: Type.Array(ReasonSchema, { description: "What it lacks though it works" }),
+});
+
+const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
+  Type.Union([schema, Type.Null()]);
+
+export const PodSchema = Type.Object({
+  name: Type.String(),
+  pool: Type.String(),
+  model: Type.String(),
+  address: Type.String(),
+  role: Type.String(),
+  labels: Type.Record(Type.String(), Type.String()),
+  slot: Type.Integer(),
+  ready: Type.Boolean(),
+  problem: Nullable(Type.String()),
+  load: Nullable(
+    Type.Object({
+      waiting: Type.Number(),
+      running: Type.Number(),
+      kvUsage: Type.Number({ description: "0-1" }),
+      ageMs: Type.Number(),
+    }),
+  ),
+  cache: Type.Object({
+    blockTokens: Type.Integer(),
+    capacityTokens: Nullable(Type.Integer()),
+    hitRate: Nullable(Type.Number()),
+  }),
+  prefillTokensPerSecond: Type.Number(),
+  inflightRequests: Type.Integer({ description: "Through all gateways that report" }),
+  events: Nullable(
+    Type.Object({
+      state: Type.String(),
+      sequence: Nullable(Type.Integer()),
+      batches: Type.Integer(),
+      replayed: Type.Integer(),
+      gaps: Type.Integer(),
+      missed: Type.Integer(),
+      restarts: Type.Integer(),
+      malformed: Type.Integer(),
+      suspect: Type.Boolean(),
+      partial: Type.Boolean(),
+      orphans: Type.Integer(),
+    }),
+  ),
+});
+
+export const PodsSchema = Type.Object({ pods: Type.Array(PodSchema) });
+
+export const PolicySchema = Type.Object({
+  version: Type.Integer(),
+  profile: Type.String(),
+  weights: Type.Object({ prefix: Type.Number(), load: Type.Number(), inflight: Type.Number() }),
+  bodyReadBytes: Type.Integer(),
+  blockBytes: Type.Integer(),
+  maxEntries: Type.Integer(),
+  staleMaxMs: Type.Number(),
+  debugHeaders: Type.String(),
+  reservedFields: Type.String(),
+});

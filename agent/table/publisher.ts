@@ -1,0 +1,165 @@
+// Hands the table's frames to every subscriber: deltas soon after a change, a snapshot to whoever begins or lost track.
+import type { PodRegistry } from "../load/pod-registry.js";
+import type { Wire } from "../wire.js";
+
+/** Where frames go. */
+export interface FrameSink {
+  send(frame: Uint8Array): void;
+  /** Bytes handed over and not yet taken by the peer. */
+  readonly pendingBytes: number;
+}
+
+/** Longest wait between a change and its frames, ms; changes in between share a frame. */
+const DRAIN_MS = 4;
+/** Load columns are sent no more often than this, ms; scrapes of many pods share a frame. */
+const LOADS_MS = 50;
+const HEARTBEAT_MS = 1000;
+/** A subscriber with more than this waiting gets no deltas; when it has caught up it gets a snapshot. */
+const LAGGING_BYTES = 64 * 1024 * 1024;
+
+interface Subscriber {
+  sink: FrameSink;
+  lagging: boolean;
+}
+
+export class Publisher {
+  readonly #wire: Wire;
+  readonly #pods: PodRegistry;
+  readonly #subscribers = new Map<FrameSink, Subscriber>();
+  #drain: NodeJS.Timeout | null = null;
+  #loads: NodeJS.Timeout | null = null;
+  #heartbeat: NodeJS.Timeout | null = null;
+  #podFacts = "";
+  #sentAt = 0;
+  /** Held back until what a restart lost is here again, so that no worker swaps a full table for an empty one. */
+  #opened = false;
+  readonly counts = { frames: 0, bytes: 0, snapshots: 0, lagged: 0 };
+
+  constructor(wire: Wire, pods: PodRegistry) {
+    this.#wire = wire;
+    this.#pods = pods;
+  }
+
+  get subscribers(): number {
+    return this.#subscribers.size;
+  }
+
+  get opened(): boolean {
+    return this.#opened;
+  }
+
+  /** Begins to serve: those who wait get their snapshot. */
+  open(): void {
+    if (this.#opened) return;
+    this.#opened = true;
+    this.podsChanged();
+    for (const subscriber of this.#subscribers.values()) this.#snapshot(subscriber);
+    this.#heartbeat = setInterval(() => this.#beat(), HEARTBEAT_MS);
+  }
+
+  stop(): void {
+    for (const timer of [this.#drain, this.#loads, this.#heartbeat]) if (timer) clearTimeout(timer);
+    this.#drain = this.#loads = this.#heartbeat = null;
+    this.#opened = false;
+    this.#subscribers.clear();
+  }
+
+  add(sink: FrameSink): void {
+    const subscriber = { sink, lagging: false };
+    this.#subscribers.set(sink, subscriber);
+    if (this.#opened) this.#snapshot(subscriber);
+  }
+
+  remove(sink: FrameSink): void {
+    this.#subscribers.delete(sink);
+  }
+
+  /** A subscriber lost its place. */
+  resync(sink: FrameSink): void {
+    const subscriber = this.#subscribers.get(sink);
+    if (subscriber && this.#opened) this.#snapshot(subscriber);
+  }
+
+  /** The index or a section changed. */
+  touch(): void {
+    if (!this.#opened || this.#drain) return;
+    this.#drain = setTimeout(() => this.flush(), DRAIN_MS);
+  }
+
+  /** Load columns changed. */
+  loadsChanged(): void {
+    if (this.#loads || !this.#opened) return;
+    this.#loads = setTimeout(() => {
+      this.#loads = null;
+      this.podsChanged();
+    }, LOADS_MS);
+  }
+
+  /** Sends load columns, or the whole pod section when a fact besides load changed. */
+  podsChanged(): void {
+    const now = performance.now();
+    const facts = this.#pods.pods
+      .map(
+        (p) => `${p.slot}:${this.#pods.blockTokens(p)}:${p.metrics?.capacityTokens}:${coarse(p.rate.value)}`,
+      )
+      .join();
+    if (facts !== this.#podFacts) {
+      this.#podFacts = facts;
+      this.#wire.setPods(this.#pods.podRows(now));
+    }
+    this.#wire.setLoads(this.#pods.loadRows(now));
+    this.touch();
+  }
+
+  /** Sends what changed. */
+  flush(): void {
+    if (this.#drain) clearTimeout(this.#drain);
+    this.#drain = null;
+    if (!this.#opened || !this.#wire.dirty) return;
+    this.#sentAt = performance.now();
+    const frames = this.#wire.drain();
+    for (const subscriber of this.#subscribers.values()) {
+      if (subscriber.lagging) this.#recover(subscriber);
+      else if (subscriber.sink.pendingBytes > LAGGING_BYTES) {
+        subscriber.lagging = true;
+        this.counts.lagged++;
+      } else this.#send(subscriber, frames);
+    }
+  }
+
+  #recover(subscriber: Subscriber): void {
+    if (subscriber.sink.pendingBytes > 0) return;
+    subscriber.lagging = false;
+    this.#send(subscriber, this.#wire.snapshot());
+  }
+
+  #snapshot(subscriber: Subscriber): void {
+    // What others have not seen yet goes to them first: a snapshot stands at the current sequence.
+    this.#subscribers.delete(subscriber.sink);
+    this.#wire.setLoads(this.#pods.loadRows(performance.now()));
+    this.flush();
+    this.#subscribers.set(subscriber.sink, subscriber);
+    subscriber.lagging = false;
+    this.counts.snapshots++;
+    this.#send(subscriber, this.#wire.snapshot());
+  }
+
+  #send(subscriber: Subscriber, frames: Uint8Array[]): void {
+    for (const frame of frames) {
+      this.counts.frames++;
+      this.counts.bytes += frame.length;
+      subscriber.sink.send(frame);
+    }
+  }
+
+  #beat(): void {
+    if (performance.now() - this.#sentAt < HEARTBEAT_MS) return;
+    this.#wire.heartbeat();
+    this.touch();
+  }
+}
+
+/** A rate to within a tenth, so that small moves do not resend the pod section. */
+function coarse(rate: number): number {
+  return Math.round(Math.log(rate) * 10);
+}

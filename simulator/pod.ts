@@ -1,0 +1,274 @@
+// One simulated vLLM: tokenizer, engine, KV cache, events and metrics, without HTTP.
+import { BlockPool } from "./block-pool.js";
+import type { CostModel } from "./cost-model.js";
+import { Engine } from "./engine.js";
+import { EventBatch, type EventFormat, type HashFormat } from "./event-batch.js";
+import { EventLoopLag, LagHistogram } from "./event-loop-lag.js";
+import { EventPublisher } from "./events.js";
+import { AnswerWriter } from "./generated-text.js";
+import type { GenerationRequest } from "./generation-request.js";
+import { badRequest } from "./http-errors.js";
+import { PodMetrics } from "./metrics.js";
+import { Scheduler } from "./scheduler.js";
+import { Sequence } from "./sequence.js";
+import { SimClock } from "./sim-clock.js";
+import { PodStats } from "./stats.js";
+import type { Tokenizer } from "./tokenizer.js";
+import { TokenizingQueue } from "./tokenizing.js";
+
+/** Settings of a pod; the command line documents them. */
+export interface PodOptions {
+  name: string;
+  model: string;
+  blocks: number;
+  blockSize: number;
+  maxModelLen: number;
+  eventsPort: number;
+  replayPort: number;
+  bufferSteps: number;
+  eventFormat: EventFormat;
+  hashFormat: HashFormat;
+  timeScale: number;
+  maxNumSeqs: number;
+  maxBatchedTokens: number;
+  streamInterval: number;
+  seed: number;
+  costModel: CostModel;
+}
+
+/** Token counts of a request as its answer reports them. */
+export interface Usage {
+  promptTokens: number;
+  completionTokens: number;
+  cachedTokens: number;
+}
+
+/** Takes what a request produces. After `failed` or `done` nothing comes. */
+export interface GenerationSink {
+  /** The prompts are tokenized and queued. */
+  accepted(prompts: Uint32Array[]): void;
+  /** More of answer `index`; `finishReason` comes with its last part. */
+  part(index: number, text: string, tokens: Uint32Array, finishReason: "stop" | "length" | null): void;
+  done(usage: Usage): void;
+  failed(error: unknown): void;
+}
+
+/** Stops a request whose client has gone. */
+export type Cancel = () => void;
+
+/** Runs requests as a vLLM server with one engine does. */
+export class Pod {
+  readonly options: PodOptions;
+  readonly clock: SimClock;
+  readonly tokenizer: Tokenizer;
+  readonly publisher: EventPublisher;
+  readonly metrics: PodMetrics;
+  readonly stats = new PodStats();
+  readonly lag = new EventLoopLag();
+  readonly firstTokenLag = new LagHistogram();
+  /** Longest prompt and answer together, tokens: what the model takes or the cache holds. */
+  readonly maxModelLen: number;
+  readonly #pool: BlockPool;
+  readonly #events: EventBatch;
+  readonly #engine: Engine;
+  readonly #tokenizing: TokenizingQueue;
+
+  private constructor(options: PodOptions, tokenizer: Tokenizer, publisher: EventPublisher) {
+    this.options = options;
+    this.tokenizer = tokenizer;
+    this.publisher = publisher;
+    this.clock = new SimClock(options.timeScale);
+    this.maxModelLen = Math.min(options.maxModelLen, (options.blocks - 1) * options.blockSize);
+    this.metrics = new PodMetrics(options.model, options.blocks, options.blockSize);
+    this.#events = new EventBatch(options.eventFormat, options.hashFormat, options.blockSize);
+    this.#pool = new BlockPool(options.blocks, { evicted: (low, high) => this.#events.removed(low, high) });
+    const scheduler = new Scheduler(this.#pool, this.#events, options);
+    const writer = new AnswerWriter(tokenizer.vocabulary, options.seed);
+    this.#tokenizing = new TokenizingQueue(tokenizer);
+    const seconds = (ms: number): number => ms / 1000 / options.timeScale;
+    this.#engine = new Engine(scheduler, this.clock, options.costModel, writer, {
+      planned: () => this.#publish(),
+      stepped: (tokens) => this.metrics.iterationTokens.observe(tokens),
+      firstToken: (sequence, lateMs) => {
+        this.firstTokenLag.record(lateMs);
+        this.stats.firstToken(sequence.firstTokenAt - sequence.arrivedAt);
+        this.metrics.ttft.observe(seconds(sequence.firstTokenAt - sequence.arrivedAt));
+        this.metrics.promptTokens += sequence.promptLength;
+        this.metrics.cachedPromptTokens += sequence.cachedTokens;
+        this.metrics.generationTokens++;
+      },
+      nextToken: (gap) => {
+        this.metrics.generationTokens++;
+        this.metrics.interToken.observe(seconds(gap));
+      },
+      finished: (sequence) => this.#observe(sequence, seconds),
+    });
+  }
+
+  /** Opens the event sockets and starts. @throws when a port is taken. */
+  static async start(options: PodOptions, tokenizer: Tokenizer): Promise<Pod> {
+    const publisher = await EventPublisher.open({
+      port: options.eventsPort,
+      replayPort: options.replayPort,
+      bufferSteps: options.bufferSteps,
+      replayTopic: options.eventFormat === "map",
+      topic: (port) => `kv@127.0.0.1:${port}@${options.model}`,
+    });
+    return new Pod(options, tokenizer, publisher);
+  }
+
+  /** Runs a request that arrived at `arrivedAt` (simulated ms). */
+  generate(request: GenerationRequest, arrivedAt: number, sessionId: string, sink: GenerationSink): Cancel {
+    const readyAt = this.#engine.expect(arrivedAt);
+    const prompts: Uint32Array[] = [];
+    let sequences: Sequence[] = [];
+    let over = false;
+    const tokenized = (): void => {
+      try {
+        if (!over) {
+          for (const prompt of prompts) this.#checkLength(prompt.length, request.maxTokens);
+          sequences = this.#sequences(request, prompts, arrivedAt, sessionId, sink);
+          for (const sequence of sequences) this.#engine.add(sequence, readyAt);
+          sink.accepted(prompts);
+        }
+      } catch (error) {
+        sink.failed(error);
+      } finally {
+        this.#engine.unexpect();
+      }
+    };
+    request.prompts.forEach((prompt, i) => {
+      const last = i === request.prompts.length - 1;
+      // Token ids queue as an empty text, which keeps the order of arrival.
+      this.#tokenizing.submit(typeof prompt === "string" ? prompt : "", (tokens) => {
+        prompts.push(typeof prompt === "string" ? tokens : prompt);
+        if (last) tokenized();
+      });
+    });
+    return () => {
+      over = true;
+      for (const sequence of sequences) this.#engine.abort(sequence);
+      if (sequences.length > 0) this.metrics.finished.abort++;
+      this.#engine.advance();
+    };
+  }
+
+  /** The Prometheus page as of now. */
+  metricsPage(): string {
+    this.#engine.advance();
+    const { running, waiting, counts } = this.#engine.scheduler;
+    return this.metrics.page({
+      running: running.length,
+      waiting: waiting.length,
+      kvCacheUsage: this.#pool.usage,
+      ...counts,
+    });
+  }
+
+  /** Sequences in the engine. */
+  load(): { running: number; waiting: number } {
+    this.#engine.advance();
+    return { running: this.#engine.scheduler.running.length, waiting: this.#engine.scheduler.waiting.length };
+  }
+
+  /**
+   * Forgets the prefix cache; false while sequences run. The clear is published with the next step that has events,
+   * ahead of its stores, as vLLM does.
+   */
+  resetPrefixCache(): boolean {
+    this.#engine.advance();
+    const done = this.#pool.reset();
+    if (done) this.#events.cleared();
+    return done;
+  }
+
+  /** Closes sockets and timers. */
+  stop(): void {
+    this.#engine.stop();
+    this.lag.stop();
+    this.publisher.close();
+  }
+
+  #publish(): void {
+    if (!this.#events.empty) this.publisher.publish(this.#events.take(Date.now() / 1000));
+  }
+
+  #checkLength(prompt: number, answer: number): void {
+    const limit = this.maxModelLen;
+    if (prompt === 0) throw badRequest("The prompt is empty; give at least one token.", "prompt");
+    if (prompt + answer <= limit) return;
+    const what =
+      prompt >= limit
+        ? `your prompt contains ${prompt} input tokens`
+        : `you asked for ${answer} output tokens and your prompt contains ${prompt} input tokens`;
+    throw badRequest(
+      `This model's maximum context length is ${limit} tokens. However, ${what}. Please reduce the length of the input prompt or the number of requested output tokens. (parameter=input_tokens, value=${prompt})`,
+      "input_tokens",
+    );
+  }
+
+  #sequences(
+    request: GenerationRequest,
+    prompts: Uint32Array[],
+    arrivedAt: number,
+    sessionId: string,
+    sink: GenerationSink,
+  ): Sequence[] {
+    const endsTurn = request.endsTurn && request.maxTokens > 1;
+    const total = prompts.length * request.answers;
+    const usage: Usage = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
+    for (const prompt of prompts) usage.promptTokens += prompt.length;
+    let left = total;
+    return Array.from({ length: total }, (_, index) => {
+      let told = 0;
+      const progressed = (sequence: Sequence, finished: boolean): void => {
+        const tokens = sequence.answerTokens(told, sequence.generated);
+        told = sequence.generated;
+        const silent = finished && endsTurn ? 1 : 0;
+        const text = this.tokenizer.decode(tokens.subarray(0, tokens.length - silent));
+        sink.part(index, text, tokens, finished ? (endsTurn ? "stop" : "length") : null);
+        if (!finished) return;
+        usage.completionTokens += sequence.generated;
+        // vLLM reports no cached tokens for a batch of prompts.
+        if (total === 1) usage.cachedTokens = sequence.cachedTokens;
+        if (--left > 0) return;
+        this.stats.finished(usage);
+        sink.done(usage);
+      };
+      const progressInterval = request.stream ? this.options.streamInterval : Number.POSITIVE_INFINITY;
+      const sequence = new Sequence(
+        {
+          prompt: prompts[Math.floor(index / request.answers)] as Uint32Array,
+          maxTokens: request.maxTokens,
+          endsTurn,
+          salt: request.salt,
+          sessionId,
+          progressInterval,
+          arrivedAt,
+          progressed,
+        },
+        this.options.blockSize,
+      );
+      if (!request.stream) sequence.nextProgress = Number.POSITIVE_INFINITY;
+      return sequence;
+    });
+  }
+
+  #observe(sequence: Sequence, seconds: (ms: number) => number): void {
+    const { metrics } = this;
+    metrics.finished[sequence.endsTurn ? "stop" : "length"]++;
+    metrics.requestPromptTokens.observe(sequence.promptLength);
+    metrics.requestGenerationTokens.observe(sequence.generated);
+    metrics.requestMaxTokens.observe(sequence.maxTokens);
+    metrics.prefillComputedTokens.observe(sequence.promptLength - sequence.cachedTokens);
+    metrics.endToEnd.observe(seconds(sequence.lastTokenAt - sequence.arrivedAt));
+    metrics.queueTime.observe(seconds(sequence.admittedAt - sequence.arrivedAt));
+    metrics.inferenceTime.observe(seconds(sequence.lastTokenAt - sequence.admittedAt));
+    metrics.prefillTime.observe(seconds(sequence.firstTokenAt - sequence.admittedAt));
+    metrics.decodeTime.observe(seconds(sequence.lastTokenAt - sequence.firstTokenAt));
+    if (sequence.generated > 1)
+      metrics.perOutputToken.observe(
+        seconds((sequence.lastTokenAt - sequence.firstTokenAt) / (sequence.generated - 1)),
+      );
+  }
+}
