@@ -149,7 +149,7 @@ export async function envoyStats(adminPort: number, prefix: string): Promise<Map
   const out = new Map<string, number>();
   for (const line of text.split("\n")) {
     const match = /^(\w+)(?:\{[^}]*\})? (\S+)$/.exec(line);
-    if (match?.[1]!.startsWith(prefix)) out.set(match[1]!, Number(match[2]));
+    if (match && match[1]!.startsWith(prefix)) out.set(match[1]!, Number(match[2]));
   }
   return out;
 }

@@ -3,7 +3,7 @@ import { END_OF_TURN } from "./chat-template.js";
 import type { Vocabulary } from "./vocabulary.js";
 
 /** Ids above this are rare words. */
-const COMMON = 30_000;
+const COMMON = 12_000;
 
 /** Place in an answer. */
 export interface AnswerState {

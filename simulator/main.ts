@@ -25,6 +25,13 @@ function positive(text: string): number {
   return value;
 }
 
+/** Lets the compiler see the tokenizer's loops, or the first requests would wait for it. */
+function warmUp(tokenizer: Tokenizer): void {
+  let text = "";
+  for (let id = 1000; id < 16_000; id++) text += tokenizer.vocabulary.bytes(id);
+  tokenizer.encode(text);
+}
+
 const port = integer(0);
 const program = new Command("warmgate-simulator")
   .description(
@@ -58,7 +65,14 @@ const {
   ...settings
 } = program.parse().opts<{ port: number; gpu: string } & PodOptions>();
 const costModel = COST_MODELS[gpu] as CostModel;
-const pod = await Pod.start({ ...settings, costModel }, Tokenizer.load());
+const tokenizer = Tokenizer.load();
+warmUp(tokenizer);
+const pod = await Pod.start({ ...settings, costModel }, tokenizer).catch((error: Error) => {
+  process.stderr.write(
+    `simulator ${settings.name}: cannot bind the event ports ${settings.eventsPort} and ${settings.replayPort} on 127.0.0.1: ${error.message}\n`,
+  );
+  process.exit(1);
+});
 const server = createPodServer(pod);
 
 server.on("error", (error) => {

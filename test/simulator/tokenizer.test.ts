@@ -106,7 +106,7 @@ describe("tokenizer", () => {
   });
 
   it("decodes what it encoded", () => {
-    const wellFormed = awkwardText.filter((text) => text.isWellFormed());
+    const wellFormed = awkwardText.filter((text) => !/\p{Surrogate}/u.test(text));
     fc.assert(fc.property(wellFormed, (text) => tokenizer.decode(tokenizer.encode(text)) === text));
   });
 

@@ -24,7 +24,10 @@ const textOf = (tokens: Uint32Array) => Uint8Array.from([...tokens].flatMap((t) 
 function expected(root: bigint, tokens: Uint32Array, blockBytes: number) {
   const ends: number[] = [];
   let at = 0;
-  for (const t of tokens) ends.push((at += tokenBytes[t]!.length));
+  for (const t of tokens) {
+    at += tokenBytes[t]!.length;
+    ends.push(at);
+  }
   return hashBlocks(keys.block, root, textOf(tokens), blockBytes).map((hash, i) => {
     const boundary = (i + 1) * blockBytes;
     // A token without bytes right after the boundary is not counted: the block is complete before it.

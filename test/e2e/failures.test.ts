@@ -1,0 +1,138 @@
+// What a gateway's users notice when parts of it die: nothing, or little. Real Envoy, real agent, simulated pods.
+import { afterEach, describe, expect, test } from "vitest";
+import { type Answer, ChatClient, type ChatMessage } from "../../demo/client.js";
+import { Fleet, MODEL } from "../../demo/fleet.js";
+import { envoyStats, startAgent, waitFor } from "../../demo/processes.js";
+import { seeded, Words } from "../../demo/workload.js";
+
+const words = new Words();
+let fleet: Fleet;
+afterEach(async () => {
+  await fleet?.stop();
+});
+
+const options = { blocks: 20_000, seed: 1, gatewayPort: 0, adminPort: 0 };
+
+async function started(pods: number, timeScale: number, bufferSteps: number): Promise<Fleet> {
+  fleet = await Fleet.create({ ...options, pods, timeScale, bufferSteps });
+  await fleet.startPods();
+  await fleet.startAgent();
+  await fleet.startEnvoy();
+  await fleet.gatewayReady();
+  return fleet;
+}
+
+describe("the agent killed in the middle of traffic", () => {
+  test("fails no request, keeps sessions on their pods, and is whole again within 5 s of its restart", async () => {
+    await started(3, 8, 200);
+    const client = new ChatClient(fleet.gatewayPort, MODEL);
+    const random = seeded(7);
+    const conversations = Array.from({ length: 45 }, () => ({
+      messages: [{ role: "user", content: words.text(800, random) }] as ChatMessage[],
+      home: "",
+    }));
+    const failed: number[] = [];
+    const turn = async (c: (typeof conversations)[number]): Promise<Answer> => {
+      const answer = await client.chat(c.messages, 160, true);
+      if (answer.status !== 200) failed.push(answer.status);
+      c.messages.push({ role: "assistant", content: answer.text });
+      c.messages.push({ role: "user", content: words.text(60, random) });
+      return answer;
+    };
+    const inParallel = async (each: (c: (typeof conversations)[number]) => Promise<void>, width: number) => {
+      const queue = [...conversations];
+      await Promise.all(
+        Array.from({ length: width }, async () => {
+          for (let c = queue.shift(); c; c = queue.shift()) await each(c);
+        }),
+      );
+    };
+    // One at a time, so that every decode step is a batch of its own and the buffers roll over.
+    await inParallel(async (c) => {
+      c.home = (await turn(c)).pod;
+    }, 3);
+    await waitFor("the replay buffers to roll over", async () => {
+      const { pods } = (await (await fetch(`http://127.0.0.1:${fleet.agentPort}/api/v1/pods`)).json()) as {
+        pods: { events: { batches: number } }[];
+      };
+      return pods.every((p) => p.events.batches > 260);
+    });
+    // The checkpoint follows within its interval; the kill then loses what came after it.
+    await new Promise((done) => setTimeout(done, 3000));
+
+    let moved = 0;
+    let killed = false;
+    await inParallel(async (c) => {
+      if (!killed) {
+        killed = true;
+        await fleet.agent!.stop("SIGKILL");
+      }
+      const answer = await turn(c);
+      if (answer.pod !== c.home) moved++;
+    }, 3);
+    expect(failed).toEqual([]);
+    expect(moved).toBe(0);
+
+    const restarted = Date.now();
+    fleet.agent = await startAgent(`${fleet.folder}/warmgate.yaml`, fleet.agentPort);
+    await fleet.agentReady();
+    const epochFrames = (await envoyStats(fleet.adminPort, "warmgate_frames")).get("warmgate_frames_total")!;
+    await waitFor("the workers' new table", async () => {
+      const stats = await envoyStats(fleet.adminPort, "warmgate_frames");
+      return stats.get("warmgate_frames_total")! > epochFrames;
+    });
+    expect(Date.now() - restarted).toBeLessThan(5000);
+    // The first conversations were stored before the first batch that the buffers still hold.
+    for (const c of conversations.slice(0, 10)) {
+      const answer = await turn(c);
+      expect(answer.pod).toBe(c.home);
+      expect(answer.predictedTokens).toBeGreaterThan(answer.cachedTokens * 0.9);
+    }
+    expect(failed).toEqual([]);
+    client.close();
+  });
+});
+
+describe("a pod killed with requests waiting", () => {
+  test("costs no request that had no response yet, and is left out afterwards", async () => {
+    await started(4, 1, 10_000);
+    const random = seeded(11);
+    const answered = await Promise.all(
+      Array.from({ length: 200 }, async (_, i) => {
+        const content = words.text(1500, random);
+        if (i === 199) setTimeout(() => fleet.pods[1]!.running.stop("SIGKILL"), 400);
+        const response = await fetch(`http://127.0.0.1:${fleet.gatewayPort}/v1/chat/completions`, {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify({ model: MODEL, messages: [{ role: "user", content }], max_tokens: 64 }),
+        });
+        await response.text();
+        return { status: response.status, pod: response.headers.get("x-sim-pod") };
+      }),
+    );
+    expect(answered.filter((a) => a.status !== 200)).toEqual([]);
+    const stats = await envoyStats(fleet.adminPort, "warmgate_");
+    expect(stats.get("warmgate_moved_total")).toBeGreaterThan(0);
+    const after = await Promise.all(
+      Array.from({ length: 20 }, async () => {
+        const response = await fetch(`http://127.0.0.1:${fleet.gatewayPort}/v1/chat/completions`, {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify({
+            model: MODEL,
+            messages: [{ role: "user", content: words.text(100, random) }],
+            max_tokens: 4,
+          }),
+        });
+        await response.text();
+        return response.headers.get("x-sim-pod");
+      }),
+    );
+    expect(after).not.toContain("pod-1");
+    expect(new Set(after).size).toBeGreaterThan(1);
+    await waitFor("the gauges to return to zero", async () => {
+      const gauges = await envoyStats(fleet.adminPort, "warmgate_inflight");
+      return [...gauges.values()].every((v) => v === 0);
+    });
+  });
+});

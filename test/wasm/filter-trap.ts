@@ -1,0 +1,34 @@
+// The release filter with one more way to end: a request with the header x-trap traps the VM. Only for tests of what
+// remains of us when the module is gone.
+import { proxy_on_request_headers as onRequestHeaders } from "../../wasm/filter/index";
+import { enter, leave, text } from "../../wasm/filter/abi/memory";
+import { MAP_REQUEST, OK } from "../../wasm/filter/abi/types";
+import { getHeader } from "../../wasm/filter/host";
+
+export {
+  abort,
+  malloc,
+  proxy_abi_version_0_2_1,
+  proxy_on_configure,
+  proxy_on_context_create,
+  proxy_on_done,
+  proxy_on_grpc_close,
+  proxy_on_grpc_receive,
+  proxy_on_log,
+  proxy_on_request_body,
+  proxy_on_request_trailers,
+  proxy_on_response_body,
+  proxy_on_response_headers,
+  proxy_on_tick,
+  proxy_on_vm_start,
+} from "../../wasm/filter/index";
+
+const TRAP = text("x-trap");
+
+export function proxy_on_request_headers(id: u32, count: u32, endOfStream: u32): u32 {
+  enter();
+  const trap = getHeader(MAP_REQUEST, TRAP) == OK;
+  leave();
+  if (trap) unreachable();
+  return onRequestHeaders(id, count, endOfStream);
+}
