@@ -16,11 +16,11 @@ export function pooledBound(
   blocks: number,
 ): number {
   // A Map keeps insertion order, so the first key is the least recently used one.
-  const lru = new Map<string, true>();
-  const touch = (key: string) => {
+  const lru = new Map<number, true>();
+  const touch = (key: number) => {
     lru.delete(key);
     lru.set(key, true);
-    if (lru.size > blocks) lru.delete(lru.keys().next().value as string);
+    if (lru.size > blocks) lru.delete(lru.keys().next().value as number);
   };
   let prompt = 0;
   let cached = 0;
@@ -31,18 +31,21 @@ export function pooledBound(
   ] as const) {
     for (const p of list) {
       if (!p.answer || p.error) continue;
-      const tokens = tokenizer.encode(renderChat(p.messages, true));
       const all = tokenizer.encode(renderChat(p.messages, true) + p.answer.text);
       const count = Math.floor(all.length / BLOCK);
       const lanes = new Int32Array(count * 2);
       hashBlocks(all, BLOCK, 0, count, root, lanes);
-      const keys = Array.from({ length: count }, (_, i) => `${lanes[2 * i]}:${lanes[2 * i + 1]}`);
+      // 53 bits of the hash: enough to tell a few million blocks apart.
+      const keys = Array.from(
+        { length: count },
+        (_, i) => (lanes[2 * i]! >>> 0) * 0x200000 + (lanes[2 * i + 1]! & 0x1fffff),
+      );
       // An engine always computes at least the last token.
-      const usable = Math.floor((tokens.length - 1) / BLOCK);
+      const usable = Math.floor((p.answer.promptTokens - 1) / BLOCK);
       let hit = 0;
       while (hit < usable && lru.has(keys[hit]!)) hit++;
       if (counts) {
-        prompt += tokens.length;
+        prompt += p.answer.promptTokens;
         cached += hit * BLOCK;
       }
       // The end of a chain is touched first, so that it is evicted first.

@@ -166,7 +166,9 @@ const routes: Record<string, Partial<Record<string, Handler>>> = {
 function parse(body: Buffer): unknown {
   if (body.length === 0) return {};
   try {
-    return JSON.parse(body.toString("utf8"));
+    const text = body.toString("utf8");
+    // Python's json takes a byte order mark before the text.
+    return JSON.parse(text.startsWith("\ufeff") ? text.slice(1) : text);
   } catch (error) {
     throw invalidJson(error instanceof Error ? error.message : String(error));
   }

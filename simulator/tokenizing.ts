@@ -31,8 +31,8 @@ export class TokenizingQueue {
     this.#scheduled = false;
     const start = performance.now();
     for (let job = this.#jobs[0]; job; job = this.#jobs[0]) {
-      const done = job.encoding.advance(start + SLICE_MS - performance.now());
-      if (!done || performance.now() - start > SHORT_MS) break;
+      const complete = job.encoding.advance(start + SLICE_MS - performance.now());
+      if (!complete || performance.now() - start > SHORT_MS) break;
       this.#jobs.shift();
       job.done(job.encoding.tokens());
     }

@@ -67,7 +67,8 @@ function scan(
   };
 }
 
-const SPACE = /^[\t-\r\x1c-\x1f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/u; // biome-ignore lint/suspicious/noControlCharactersInRegex: Python's set
+// biome-ignore lint/suspicious/noControlCharactersInRegex: Python's set of white space has them
+const SPACE = /^[\t-\r\x1c-\x1f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/u;
 const lstrip = (s: string) => s.replace(SPACE, "");
 const rstrip = (s: string) => [...lstrip([...s].reverse().join(""))].reverse().join("");
 const strips: Record<Strip, (s: string) => string> = {

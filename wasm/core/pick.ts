@@ -136,6 +136,16 @@ function eligible(i: u32, model: u32): bool {
   return podKnown(i) && podDecodes(i) && (model == ANY_MODEL || podModel(i) == model);
 }
 
+/**
+ * Prefill work of `uncached` tokens behind `cached` ones, in tokens of a short prompt: attention makes later tokens
+ * dearer. In-flight work is counted in this unit, so that one long prompt weighs what it takes.
+ */
+// @ts-ignore: decorator
+@inline
+export function prefillWork(cached: f64, uncached: f64): f64 {
+  return uncached * (1 + (cached + uncached / 2) / ATTENTION_TOKENS);
+}
+
 function taken(pod: u32): bool {
   for (let i: u32 = 0; i < pickCount; i++) {
     if (picked(i) == pod) return true;
@@ -155,7 +165,7 @@ function warmUntilBusy(i: u32, promptTokens: f64, perPodRate: f64, nowNs: u64): 
   const rate = podRate(i);
   const running = max(podRunning(i), podRequests(i) - min(podRequests(i), podPendingRequests(i)));
   const slow = 1 + DECODE_SLOWDOWN * <f64>running;
-  const own = (uncached / rate) * (1 + (cached + uncached / 2) / ATTENTION_TOKENS) * slow;
+  const own = (prefillWork(cached, uncached) / rate) * slow;
   const pending = podPending(i);
   let wait = (pending / rate) * slow;
   const since = podHeadStart(i);

@@ -144,7 +144,7 @@ export function countRequest(slot: u32, by: i64): void {
   if (slot) addMetric(load<u32>(ids + (<usize>(slot - 1) << 4)), by);
 }
 
-/** Counts a prefill of `tokens` uncached tokens in or out on a gauge slot + 1. */
+/** Counts a prefill of `tokens` units of work (core/pick.ts) in or out on a gauge slot + 1. */
 export function countPrefill(slot: u32, by: i64, tokens: u32): void {
   if (!slot) return;
   const at = ids + (<usize>(slot - 1) << 4);

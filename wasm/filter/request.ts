@@ -7,6 +7,7 @@ import {
   pickCount,
   picked,
   pickPassed,
+  prefillWork,
 } from "../core/pick";
 import { matchBlocks, matchClear, matchPrompt, matchTokens } from "../core/match";
 import { foundBytesPerToken, foundModel, foundRoot, foundTemplate, modelDefault, modelFind, modelsKnown } from "../core/models";
@@ -333,11 +334,12 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   s.pod = pod;
   s.predicted = min(matchTokens(pod), <u32>promptTokens);
   s.uncached = blocks ? <u32>max(promptTokens - <f64>s.predicted, 1) : <u32>promptTokens;
+  s.work = <u32>min(prefillWork(<f64>s.predicted, <f64>s.uncached), 1e9);
   s.alone = podPendingRequests(pod) == 0;
   s.gauge = gaugeSlot(pod);
   countRequest(s.gauge, 1);
   if (promptTokens > 0) {
-    countPrefill(s.gauge, 1, s.uncached);
+    countPrefill(s.gauge, 1, s.work);
     s.prefillCounted = true;
   }
   inflightRead(pod, t2);

@@ -78,8 +78,8 @@ function followHost(s: Stream): void {
   countRequest(s.gauge, -1);
   countRequest(slot, 1);
   if (s.prefillCounted) {
-    countPrefill(s.gauge, -1, s.uncached);
-    countPrefill(slot, 1, s.uncached);
+    countPrefill(s.gauge, -1, s.work);
+    countPrefill(slot, 1, s.work);
   }
   s.gauge = slot;
   s.pod = actual;
@@ -105,14 +105,14 @@ export function onResponseBody(s: Stream, size: u32, endOfStream: bool): void {
   const micros = (t - s.dispatchNs) / 1000;
   recordFirstToken(<u32>s.pod, micros, s.uncached);
   if (s.alone && s.streaming && s.uncached >= CALIBRATE_TOKENS && micros > 0) {
-    podObserveRate(<u32>s.pod, (<f64>s.uncached * 1e6) / <f64>micros);
+    podObserveRate(<u32>s.pod, (<f64>s.work * 1e6) / <f64>micros);
   }
 }
 
 function releasePrefill(s: Stream, t: u64): void {
   if (!s.prefillCounted) return;
   s.prefillCounted = false;
-  countPrefill(s.gauge, -1, s.uncached);
+  countPrefill(s.gauge, -1, s.work);
   if (s.pod >= 0) inflightRead(<u32>s.pod, t);
 }
 

@@ -52,6 +52,8 @@ export class Stream {
   promptTokens: u32;
   predicted: u32;
   uncached: u32;
+  /** Prefill work of the uncached part, as the gauges count it. */
+  work: u32;
   bodySize: u32;
   requestIdSize: u16;
   traceSize: u16;
