@@ -8,6 +8,35 @@ import type { Played } from "./play.js";
 /** Tokens of a KV block. */
 const BLOCK = 16;
 
+/** A set of the most recently used keys. The queue holds every use; a use that was not the key's last is skipped. */
+class BlockLru {
+  readonly #lastUse = new Map<number, number>();
+  #queue: number[] = [];
+  #head = 0;
+  #firstUse = 0;
+
+  constructor(readonly capacity: number) {}
+
+  has(key: number): boolean {
+    return this.#lastUse.has(key);
+  }
+
+  touch(key: number): void {
+    this.#lastUse.set(key, this.#firstUse + this.#queue.length);
+    this.#queue.push(key);
+    while (this.#lastUse.size > this.capacity) {
+      const oldest = this.#queue[this.#head]!;
+      if (this.#lastUse.get(oldest) === this.#firstUse + this.#head) this.#lastUse.delete(oldest);
+      this.#head++;
+    }
+    if (this.#head > 1_000_000) {
+      this.#queue = this.#queue.slice(this.#head);
+      this.#firstUse += this.#head;
+      this.#head = 0;
+    }
+  }
+}
+
 /** Hit rate (cached tokens / prompt tokens) of one LRU of `blocks` KV blocks over `played`. */
 export function pooledBound(
   played: Played[],
@@ -15,13 +44,7 @@ export function pooledBound(
   tokenizer: Tokenizer,
   blocks: number,
 ): number {
-  // A Map keeps insertion order, so the first key is the least recently used one.
-  const lru = new Map<number, true>();
-  const touch = (key: number) => {
-    lru.delete(key);
-    lru.set(key, true);
-    if (lru.size > blocks) lru.delete(lru.keys().next().value as number);
-  };
+  const lru = new BlockLru(blocks);
   let prompt = 0;
   let cached = 0;
   const root = rootHash("");
@@ -49,7 +72,7 @@ export function pooledBound(
         cached += hit * BLOCK;
       }
       // The end of a chain is touched first, so that it is evicted first.
-      for (let i = count - 1; i >= 0; i--) touch(keys[i]!);
+      for (let i = count - 1; i >= 0; i--) lru.touch(keys[i]!);
     }
   }
   return prompt ? cached / prompt : 0;
