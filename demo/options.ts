@@ -41,7 +41,11 @@ export function readOptions(argv: string[]): DemoOptions {
     .option("--pods <n>", "simulated pods", whole, 4)
     .option("--blocks <n>", "KV blocks (16 tokens) of each pod", whole, 6144)
     .option("--seed <n>", "seed of traffic and pods", whole, 1)
-    .option("--time-scale <x>", "simulated seconds per real second (default: 2; 6 with --trace)", positive)
+    .option(
+      "--time-scale <x>",
+      "simulated seconds per real second (default: 2; 1 with --ramp, 6 with --trace)",
+      positive,
+    )
     .option("--duration <s>", "length of the traffic in simulated seconds", positive, 60)
     .option("--trace <file>", "replay a trace in Mooncake's format (.jsonl, .jsonl.gz)")
     .option("--limit <n>", "requests taken from the trace", whole, 1000)
@@ -58,5 +62,5 @@ export function readOptions(argv: string[]): DemoOptions {
   program.exitOverride((e) => process.exit(e.exitCode === 0 ? 0 : 2));
   program.parse(argv, { from: "user" });
   const o = program.opts();
-  return { ...o, timeScale: o["timeScale"] ?? (o["trace"] ? 6 : 2) } as DemoOptions;
+  return { ...o, timeScale: o["timeScale"] ?? (o["trace"] ? 6 : o["ramp"] ? 1 : 2) } as DemoOptions;
 }

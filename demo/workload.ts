@@ -109,7 +109,7 @@ export function mixedWorkload(words: Words, seed: number, durationS: number): Wo
 /** One set of conversations over shared prompts after a tiny warm-up: how high the hit rate climbs. */
 export function rampWorkload(words: Words, seed: number): Workload {
   const random = seeded(seed);
-  const systems = Array.from({ length: 4 }, () => words.text(6000, random));
+  const systems = Array.from({ length: 4 }, () => words.text(12_035, random));
   const chat = (system: string, turns: number, startS: number): Conversation => ({
     startS,
     system,

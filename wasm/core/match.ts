@@ -29,6 +29,13 @@ export function matchBlocks(i: u32): u32 {
   return load<u32>(blocks + (<usize>i << 2));
 }
 
+/** Most text blocks that any pod matched. */
+export function bestMatch(): u32 {
+  let most: u32 = 0;
+  for (let i: u32 = 0; i < podHigh; i++) most = max(most, matchBlocks(i));
+  return most;
+}
+
 export function matchClear(): void {
   memory.fill(blocks, 0, <usize>podHigh << 2);
   memory.fill(tokens, 0, <usize>podHigh << 2);

@@ -39,6 +39,16 @@ const ATTENTION_TOKENS: f64 = 22000;
 // @ts-ignore: decorator
 @inline
 const DECODE_SLOWDOWN: f64 = 0.0019;
+/**
+ * How much more a second of own prefill weighs than a second of waiting, because a miss also evicts what others would
+ * have hit; and how much that grows with what waits. docs/rationale.md has the measurement.
+ */
+// @ts-ignore: decorator
+@inline
+const MISS_WEIGHT: f64 = 15;
+// @ts-ignore: decorator
+@inline
+const MISS_WEIGHT_BUSY: f64 = 3;
 /** Costs this close (seconds) or closer than one part in a hundred are a tie. */
 // @ts-ignore: decorator
 @inline
@@ -156,8 +166,8 @@ function taken(pod: u32): bool {
 /**
  * Seconds until the first token, weighed: `W + g × own`. `own` is the prefill time of the uncached part, slowed by
  * the pod's decodes; `W` the same for what was routed there and has no first token yet, less what the head of that
- * queue has already had; `g = 3 + 3 × min(8, rate × W)`, because a miss also evicts and delays others.
- * Source: design.md §6 and the simulation behind it.
+ * queue has already had; `g = 15 + 3 × min(8, rate × W)`, because a miss also evicts and delays others.
+ * The form is Mooncake's greedy rule with an externality added; docs/rationale.md says where its numbers come from.
  */
 function warmUntilBusy(i: u32, promptTokens: f64, perPodRate: f64, nowNs: u64): f64 {
   const cached = min(<f64>matchTokens(i), promptTokens);
@@ -173,7 +183,7 @@ function warmUntilBusy(i: u32, promptTokens: f64, perPodRate: f64, nowNs: u64): 
     const head = wait / <f64>max(podPendingRequests(i), 1);
     wait -= min(<f64>(nowNs - since) / 1e9, head);
   }
-  const g = 3 + 3 * min(8, perPodRate * wait);
+  const g = MISS_WEIGHT + MISS_WEIGHT_BUSY * min(8, perPodRate * wait);
   return wait + g * own;
 }
 

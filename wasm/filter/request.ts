@@ -9,7 +9,7 @@ import {
   pickPassed,
   prefillWork,
 } from "../core/pick";
-import { matchBlocks, matchClear, matchPrompt, matchTokens } from "../core/match";
+import { bestMatch, matchBlocks, matchClear, matchPrompt, matchTokens } from "../core/match";
 import { foundBytesPerToken, foundModel, foundRoot, foundTemplate, modelDefault, modelFind, modelsKnown } from "../core/models";
 import {
   podAddress,
@@ -297,7 +297,8 @@ function schedule(s: Stream, usable: bool, t0: u64): void {
   hashBlocks(blockKey, root, outPtr, blocks, blockBytes, hashes);
   const ends = promptIsComplete && blocks * blockBytes == outLen;
   matchPrompt(hashes, blocks, blockBytes, foundBytesPerToken, ends, t0 / 1000000);
-  const spread = blocks ? load<u64>(hashes + (<usize>min(blocks - 1, 7) << 3)) : sessionSpread(s);
+  // The first block that no pod holds: what many prompts share says nothing of where this one should go.
+  const spread = blocks ? load<u64>(hashes + (<usize>min(blocks - 1, bestMatch()) << 3)) : sessionSpread(s);
   route(s, model, max(promptTokens, 1), spread, blocks, t0, now());
 }
 
