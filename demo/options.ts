@@ -43,7 +43,7 @@ export function readOptions(argv: string[]): DemoOptions {
     .option("--seed <n>", "seed of traffic and pods", whole, 1)
     .option(
       "--time-scale <x>",
-      "simulated seconds per real second (default: 2; 1 with --ramp, 6 with --trace)",
+      "simulated seconds per real second (default: 2; 1 with --ramp, 5 with --trace)",
       positive,
     )
     .option("--duration <s>", "length of the traffic in simulated seconds", positive, 60)
@@ -62,5 +62,5 @@ export function readOptions(argv: string[]): DemoOptions {
   program.exitOverride((e) => process.exit(e.exitCode === 0 ? 0 : 2));
   program.parse(argv, { from: "user" });
   const o = program.opts();
-  return { ...o, timeScale: o["timeScale"] ?? (o["trace"] ? 6 : o["ramp"] ? 1 : 2) } as DemoOptions;
+  return { ...o, timeScale: o["timeScale"] ?? (o["trace"] ? 5 : o["ramp"] ? 1 : 2) } as DemoOptions;
 }

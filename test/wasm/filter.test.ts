@@ -126,6 +126,49 @@ describe("a request with a table", () => {
   });
 });
 
+describe("a short JSON answer", () => {
+  const answered = (content: string, usage: object, headers: [string, string][] = []) => {
+    const body = JSON.stringify({ choices: [{ message: { content } }], usage });
+    return {
+      body,
+      headers: [
+        [":status", "200"],
+        ["content-type", "application/json"],
+        ["content-length", String(body.length)],
+        ...headers,
+      ] as [string, string][],
+    };
+  };
+  test("says in its headers how many tokens it has and how fast they came", async () => {
+    const { host } = await gateway();
+    const r = host.chat(chat("x"));
+    const { body, headers } = answered('"completion_tokens":7', { prompt_tokens: 5, completion_tokens: 42 });
+    expect(r.onResponse(r.header(DESTINATION)!.split(",")[0], headers)).toBe(STOP);
+    host.tick(100);
+    expect(r.onWholeResponse(body)).toBe(CONTINUE);
+    expect(r.response("x-tokens-generated")).toBe("42");
+    expect(Number(r.response("x-tokens-per-second"))).toBeGreaterThan(300);
+    expect(Number(r.response("x-tokens-per-second"))).toBeLessThan(430);
+  });
+  test("is not held when it streams, is long, has no length, or is no JSON", async () => {
+    const { host } = await gateway();
+    const respond = (body: object, headers: [string, string][]) => {
+      const r = host.chat(body);
+      return r.onResponse(r.header(DESTINATION)!.split(",")[0], [[":status", "200"], ...headers]);
+    };
+    const json: [string, string] = ["content-type", "application/json"];
+    expect(respond({ ...chat("x"), stream: true }, [json, ["content-length", "10"]])).toBe(CONTINUE);
+    expect(respond(chat("x"), [json, ["content-length", "262145"]])).toBe(CONTINUE);
+    expect(respond(chat("x"), [json])).toBe(CONTINUE);
+    expect(
+      respond(chat("x"), [
+        ["content-type", "text/plain"],
+        ["content-length", "10"],
+      ]),
+    ).toBe(CONTINUE);
+  });
+});
+
 describe("routing headers from a client", () => {
   const forged = [
     DESTINATION,

@@ -46,6 +46,7 @@ export class Request {
   readonly responseHeaders: Headers = [];
   readonly properties = new Map<string, Uint8Array>();
   body = new Uint8Array();
+  responseBody = new Uint8Array();
   reply: LocalReply | null = null;
   resumed = 0;
 
@@ -95,6 +96,12 @@ export class Request {
 
   onResponseBody(size: number, endOfStream = false): number {
     return this.host.call(this, "proxy_on_response_body", size, endOfStream ? 1 : 0);
+  }
+
+  /** The whole answer in one frame. */
+  onWholeResponse(body: string): number {
+    this.responseBody = encode.encode(body);
+    return this.onResponseBody(this.responseBody.length, true);
   }
 
   /** Log, done and delete, in Envoy's order; `flags`: bits of response.flags. */
@@ -282,11 +289,13 @@ export class Host {
         const source =
           kind === 7
             ? this.#configuration
-            : kind === 5
-              ? this.#message
-              : kind === 0
-                ? this.#current?.body
-                : undefined;
+            : kind === 1
+              ? this.#current?.responseBody
+              : kind === 5
+                ? this.#message
+                : kind === 0
+                  ? this.#current?.body
+                  : undefined;
         if (!source) return NOT_FOUND;
         return this.#give(source.subarray(start, start + n), outAt, outSize);
       },

@@ -67,19 +67,19 @@ export function proxy_on_response_headers(id: u32, count: u32, endOfStream: u32)
   const s = streamFind(id);
   if (!s) return CONTINUE;
   enter();
-  onResponseHeaders(s, endOfStream != 0);
+  const action = onResponseHeaders(s, endOfStream != 0);
   leave();
-  return CONTINUE;
+  return action;
 }
 
 export function proxy_on_response_body(id: u32, size: u32, endOfStream: u32): u32 {
   const s = streamFind(id);
   if (!s) return CONTINUE;
-  if (s.firstToken && !endOfStream) return CONTINUE;
+  if (s.firstToken && !endOfStream && !s.holdResponse) return CONTINUE;
   enter();
-  onResponseBody(s, size, endOfStream != 0);
+  const action = onResponseBody(s, size, endOfStream != 0);
   leave();
-  return CONTINUE;
+  return action;
 }
 
 export function proxy_on_log(id: u32): void {

@@ -12,13 +12,17 @@ import { debugHeaders } from "../core/policy";
 import { DEBUG_ALL } from "../shared/layout";
 import { Text, text } from "./abi/memory";
 import {
+  BUFFER_RESPONSE_BODY,
+  CONTINUE,
   FLAG_UPSTREAM_CONNECTION_FAILURE,
   FLAG_UPSTREAM_CONNECTION_TERMINATION,
   FLAG_UPSTREAM_REMOTE_RESET,
   MAP_RESPONSE,
   OK,
+  STOP,
 } from "./abi/types";
-import { now, property, resultAt, resultSize, scratch, setHeader } from "./host";
+import { bodyMode } from "./configuration";
+import { buffer, getHeader, now, property, resultAt, resultSize, scratch, setHeader } from "./host";
 import { countPrefill, countRequest, gaugeSlot, inflightRead, leaveOut } from "./inflight";
 import { C_LEFT_OUT, C_MOVED, count } from "./metrics";
 import { recordFirstToken, recordRequest } from "./report";
@@ -45,19 +49,38 @@ const SCORER_TIME = text("x-scorer-time-ms");
 const TOTAL_TIME = text("x-total-time-ms");
 const REQUEST_ID = text("x-request-id");
 const TRACE_ID = text("x-trace-id");
+const TOKENS_GENERATED = text("x-tokens-generated");
+const TOKENS_PER_SECOND = text("x-tokens-per-second");
+const CONTENT_TYPE = text("content-type");
+const CONTENT_LENGTH = text("content-length");
+const JSON_TYPE = text("application/json");
+const COMPLETION_TOKENS = text('"completion_tokens":');
+const OUTPUT_TOKENS = text('"output_tokens":');
 const TRUE = text("true");
 const FALSE = text("false");
 
+/** Longest JSON answer that is held until its usage is known, and how much of its end is looked at. */
+// @ts-ignore: decorator
+@inline
+const HELD_BYTES: u32 = 262144;
+// @ts-ignore: decorator
+@inline
+const USAGE_BYTES: u32 = 8192;
 /** Uncached tokens from which a first token's time says something about the pod's rate. */
 // @ts-ignore: decorator
 @inline
 const CALIBRATE_TOKENS: u32 = 1024;
 
-export function onResponseHeaders(s: Stream, endOfStream: bool): void {
-  if (s.state != DISPATCHED) return;
+/** CONTINUE, or STOP for a short JSON answer whose usage goes into its headers. */
+export function onResponseHeaders(s: Stream, endOfStream: bool): u32 {
+  if (s.state != DISPATCHED) return CONTINUE;
   if (s.pod >= 0) followHost(s);
   if (endOfStream) s.responseDone = true;
-  if (debugHeaders == DEBUG_ALL) writeDebugHeaders(s);
+  if (debugHeaders != DEBUG_ALL) return CONTINUE;
+  writeDebugHeaders(s);
+  if (endOfStream || s.streaming || s.promptTokens == 0 || !bodyMode || !shortJson()) return CONTINUE;
+  s.holdResponse = true;
+  return STOP;
 }
 
 /** After a retry Envoy has another host than we chose: counts follow it, and the hosts passed over are left out. */
@@ -93,8 +116,17 @@ function candidate(s: Stream, i: u32): u32 {
   return i == 0 ? s.candidate0 : i == 1 ? s.candidate1 : s.candidate2;
 }
 
-/** Returns nothing to hold: frames pass on, only their arrival matters. */
-export function onResponseBody(s: Stream, size: u32, endOfStream: bool): void {
+/** CONTINUE; STOP only while a short JSON answer is held. Of a stream's frames only the first one's arrival matters. */
+export function onResponseBody(s: Stream, size: u32, endOfStream: bool): u32 {
+  firstToken(s, size, endOfStream);
+  if (!s.holdResponse) return CONTINUE;
+  if (!endOfStream && size <= HELD_BYTES) return STOP;
+  s.holdResponse = false;
+  if (endOfStream) writeUsage(s, size);
+  return CONTINUE;
+}
+
+function firstToken(s: Stream, size: u32, endOfStream: bool): void {
   if (endOfStream) s.responseDone = true;
   if (s.firstToken || size == 0) return;
   s.firstToken = true;
@@ -114,6 +146,59 @@ function releasePrefill(s: Stream, t: u64): void {
   s.prefillCounted = false;
   countPrefill(s.gauge, -1, s.work);
   if (s.pod >= 0) inflightRead(<u32>s.pod, t);
+}
+
+/** Whether the answer is JSON that says its length and is at most HELD_BYTES. */
+function shortJson(): bool {
+  if (getHeader(MAP_RESPONSE, CONTENT_TYPE) != OK || resultSize < JSON_TYPE.size) return false;
+  if (memory.compare(resultAt, JSON_TYPE.at, JSON_TYPE.size) != 0) return false;
+  if (getHeader(MAP_RESPONSE, CONTENT_LENGTH) != OK || resultSize == 0 || resultSize > 6) return false;
+  let length: u32 = 0;
+  for (let i: usize = 0; i < resultSize; i++) {
+    const digit = <u32>load<u8>(resultAt + i) - 48;
+    if (digit > 9) return false;
+    length = length * 10 + digit;
+  }
+  return length <= HELD_BYTES;
+}
+
+/** Puts what the answer's usage says into its headers. */
+function writeUsage(s: Stream, size: u32): void {
+  // usage stands near the end of an answer; the text before it may be long.
+  const n = min(size, USAGE_BYTES);
+  if (buffer(BUFFER_RESPONSE_BODY, size - n, n) != OK) return;
+  let tokens = numberAfter(COMPLETION_TOKENS);
+  if (tokens < 0) tokens = numberAfter(OUTPUT_TOKENS);
+  const p = scratch(32);
+  if (tokens < 0 || !p) return;
+  put(TOKENS_GENERATED, p, digits(p, tokens));
+  const micros = (now() - s.dispatchNs) / 1000;
+  if (s.dispatchNs == 0 || micros == 0) return;
+  const tenths = (<u64>tokens * 10000000) / micros;
+  let k = digits(p, tenths / 10);
+  store<u8>(p + k, 0x2e);
+  store<u8>(p + k + 1, <u8>(48 + (tenths % 10)));
+  k += 2;
+  put(TOKENS_PER_SECOND, p, k);
+}
+
+/** Number behind the last unescaped `"name":` in the bytes read last, -1 when there is none. */
+function numberAfter(name: Text): i64 {
+  if (resultSize < name.size + 1) return -1;
+  for (let at = resultAt + resultSize - name.size - 1; at >= resultAt; at--) {
+    if (memory.compare(at, name.at, name.size) != 0 || (at > resultAt && load<u8>(at - 1) == 0x5c)) continue;
+    const end = resultAt + resultSize;
+    let q = at + name.size;
+    while (q < end && load<u8>(q) == 0x20) q++;
+    let v: i64 = -1;
+    for (; q < end && v < 1000000000; q++) {
+      const digit = <u32>load<u8>(q) - 48;
+      if (digit > 9) break;
+      v = (v < 0 ? 0 : v * 10) + digit;
+    }
+    return v;
+  }
+  return -1;
 }
 
 /** Ends a request, whatever its end was. Idempotent: the record is gone afterwards. */

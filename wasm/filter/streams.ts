@@ -40,6 +40,8 @@ export class Stream {
   firstToken: bool;
   responseDone: bool;
   streaming: bool;
+  /** The response's headers wait for its body. */
+  holdResponse: bool;
   /** No other prefill was pending on the pod at dispatch, so the time to the first token is this request's own. */
   alone: bool;
   pod: i32;
