@@ -8,7 +8,8 @@ function hexDigit(c: u32): i32 {
   return l >= 97 && l <= 102 ? l - 87 : -1;
 }
 
-function hex4(p: usize): i32 {
+/** Value of the four hex digits at `p`, -1 when they are none. */
+export function hex4(p: usize): i32 {
   const a = hexDigit(load<u8>(p));
   const b = hexDigit(load<u8>(p, 1));
   const c = hexDigit(load<u8>(p, 2));
@@ -16,7 +17,8 @@ function hex4(p: usize): i32 {
   return (a | b | c | d) < 0 ? -1 : (a << 12) | (b << 8) | (c << 4) | d;
 }
 
-function putCodePoint(out: usize, c: u32): usize {
+/** Writes a code point as UTF-8 (a lone surrogate as three bytes); returns the bytes written. */
+export function putCodePoint(out: usize, c: u32): usize {
   if (c < 0x80) {
     store<u8>(out, <u8>c);
     return 1;
@@ -39,8 +41,8 @@ function putCodePoint(out: usize, c: u32): usize {
   return 4;
 }
 
-// One-letter escapes by letter; 0 = not one.
-const letters: usize = heap.alloc(256);
+/** One-letter escapes by letter; 0 = not one. */
+export const letters: usize = heap.alloc(256);
 memory.fill(letters, 0, 256);
 store<u8>(letters + 0x22, 0x22);
 store<u8>(letters + 0x5c, 0x5c);

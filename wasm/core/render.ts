@@ -1,8 +1,10 @@
 // Conversations to prompt bytes: the literal between two turns from the template's joints, then the turn's text.
 import {
   at,
+  end,
   ended,
   peek,
+  runOut,
   seek,
   skipString,
   skipValue,
@@ -11,7 +13,16 @@ import {
   stringEscaped,
 } from "./json-cursor";
 import { JOINT_UNKNOWN, TEMPLATE_BOS, TEMPLATE_JOINTS, TEMPLATE_STRIP } from "../shared/layout";
-import { stripLeft, stripRight, unescape, unescapeFault, unescapeFull } from "./json-text";
+import {
+  hex4,
+  letters,
+  putCodePoint,
+  stripLeft,
+  stripRight,
+  unescape,
+  unescapeFault,
+  unescapeFull,
+} from "./json-text";
 import { F_CONTENT, F_ROLE, F_TEXT, F_TYPE, fieldOf } from "./request-fields";
 
 // @ts-ignore: decorator
@@ -105,6 +116,12 @@ export function renderInit(capacity: u32): void {
 
 export function renderStart(blob: usize): void {
   template = blob;
+  malformed = false;
+  renderAgain();
+}
+
+/** Forgets what was rendered: a later value of the same key takes its place. */
+export function renderAgain(): void {
   out = buffer;
   outPtr = buffer;
   outLen = 0;
@@ -114,7 +131,6 @@ export function renderStart(blob: usize): void {
   segmentCount = 0;
   previous = KIND_START;
   userSeen = false;
-  malformed = false;
 }
 
 export function renderFinish(): void {
@@ -164,6 +180,80 @@ export function copyString(): void {
   out += n;
 }
 
+/**
+ * Copies the string that the cursor is on, unescaped, in the pass that finds its end. False when it does not end or
+ * has a bad escape; what was there is written all the same.
+ */
+function copyQuoted(): bool {
+  const quote = i8x16.splat(0x22);
+  const escape = i8x16.splat(0x5c);
+  let p = at + 1;
+  let o = out;
+  while (p < end) {
+    if (o + 16 > limit) return copyToLimit(p, o);
+    const v = v128.load(p);
+    v128.store(o, v);
+    const m = i8x16.bitmask(v128.or(i8x16.eq(v, quote), i8x16.eq(v, escape)));
+    if (!m) {
+      p += 16;
+      o += 16;
+      continue;
+    }
+    const run = <usize>ctz(m);
+    p += run;
+    o += run;
+    if (p >= end) break;
+    if (load<u8>(p) == 0x22) {
+      seek(p + 1);
+      out = o;
+      return true;
+    }
+    if (p + 1 >= end) break;
+    const letter = load<u8>(p, 1);
+    const plain = load<u8>(letters + letter);
+    if (plain) {
+      store<u8>(o, plain);
+      o++;
+      p += 2;
+      continue;
+    }
+    if (letter != 0x75) {
+      malformed = true;
+      return false;
+    }
+    if (p + 6 > end) break;
+    let c = hex4(p + 2);
+    if (c < 0) {
+      malformed = true;
+      return false;
+    }
+    p += 6;
+    if (c >= 0xd800 && c < 0xdc00 && p + 6 <= end && load<u16>(p) == 0x755c) {
+      const low = hex4(p + 2);
+      if (low >= 0xdc00 && low < 0xe000) {
+        c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
+        p += 6;
+      }
+    }
+    o += putCodePoint(o, c);
+  }
+  // A step may have gone past the end of a cut input.
+  if (p > end) o -= p - end;
+  out = o;
+  seek(end);
+  return runOut();
+}
+
+/** The output is nearly full: what fits is written with every step checked, and the string is gone past. */
+function copyToLimit(p: usize, o: usize): bool {
+  out = o;
+  seek(p - 1);
+  const whole = skipString();
+  copyString();
+  outFull = true;
+  return whole;
+}
+
 /** Ends a content that began at `start`: strips it as the template does and keeps it for the session. */
 export function closeContent(start: usize, kind: u32): void {
   if (!userSeen && segmentCount < MAX_SEGMENTS) {
@@ -211,21 +301,26 @@ export function outAt(): usize {
 }
 
 /**
- * Renders the array of messages at `p`, which the first pass found well-formed (or cut off). Returns whether the
- * whole array was there.
+ * Renders the array of messages at `p` and goes past it. False when it is malformed, cut off or holds something that
+ * is no object.
  */
 export function renderMessages(p: usize): bool {
   seek(p + 1);
-  if (peek() == 0x5d) return true;
+  if (peek() == 0x5d) {
+    seek(at + 1);
+    return true;
+  }
   for (;;) {
     if (peek() != 0x7b) {
-      if (ended) return false;
       inexact(INEXACT_PROMPT_TYPE);
-      return true;
+      return false;
     }
-    if (!renderMessage()) return false;
+    if (!renderMessageOnce()) return false;
     const c = peek();
-    if (c != 0x2c) return c == 0x5d;
+    if (c != 0x2c) {
+      if (c == 0x5d) seek(at + 1);
+      return c == 0x5d;
+    }
     seek(at + 1);
   }
   return false;
@@ -251,6 +346,61 @@ function kindOf(p: usize, n: u32): u32 {
   if (n == 6 && load<u32>(p) == 0x74737973 && load<u16>(p, 4) == 0x6d65) return KIND_SYSTEM;
   if (n == 9 && load<u64>(p) == 0x6e61747369737361 && load<u8>(p, 8) == 0x74) return KIND_ASSISTANT;
   return KIND_OTHER;
+}
+
+/**
+ * Renders one message object in the usual order, role before content, each once, while it is parsed. Anything else
+ * starts over with the slower pass, which looks at the whole object first. False when malformed or cut off.
+ */
+function renderMessageOnce(): bool {
+  const object = at;
+  const mark = out;
+  const before = previous;
+  let kind = KIND_OTHER;
+  let done = false;
+  seek(at + 1);
+  if (peek() == 0x7d) return renderMessage();
+  let more = true;
+  while (more) {
+    const field = readKey();
+    if (field == 0xffffffff) return startOver(object, mark, before);
+    const value = at;
+    if (field == F_ROLE && kind == KIND_OTHER && load<u8>(value) == 0x22) {
+      if (!skipString() || stringEscaped) return startOver(object, mark, before);
+      kind = kindOf(stringAt, <u32>min(stringEnd - stringAt, 64));
+      if (kind == KIND_OTHER) return startOver(object, mark, before);
+    } else if (field == F_CONTENT && kind != KIND_OTHER && !done && load<u8>(value) == 0x22) {
+      messageCount++;
+      joint(kind);
+      const start = out;
+      if (!copyQuoted()) {
+        // What a cut left of the content counts; no turn is closed.
+        return false;
+      }
+      closeContent(start, kind);
+      done = true;
+    } else return startOver(object, mark, before);
+    const c = peek();
+    more = c == 0x2c;
+    if (!more && c != 0x7d) return done ? false : startOver(object, mark, before);
+    seek(at + 1);
+  }
+  return done || startOver(object, mark, before);
+}
+
+/** Undoes what the quick pass wrote of the message at `object` and renders it by the slower one. */
+function startOver(object: usize, mark: usize, before: u32): bool {
+  if (out != mark) {
+    messageCount--;
+    if (segmentCount && segmentPtr(segmentCount - 1) >= mark) {
+      if (segmentKind(segmentCount - 1) == KIND_USER) userSeen = false;
+      segmentCount--;
+    }
+  }
+  out = mark;
+  previous = before;
+  seek(object);
+  return renderMessage();
 }
 
 /** Renders one message object. Role and content may come in any order and more than once; the last one counts. */

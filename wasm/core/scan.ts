@@ -30,6 +30,7 @@ import {
   KIND_USER,
   outAt,
   outFull,
+  renderAgain,
   renderFinish,
   renderInit,
   renderMalformed,
@@ -114,6 +115,10 @@ let promptAt: usize = 0;
 let inputAt: usize = 0;
 let instructionsAt: usize = 0;
 let otherField: bool = false;
+/** The messages were rendered while they were parsed: wholly, or as far as a cut let them. */
+let rendered: bool = false;
+let messagesWhole: bool = false;
+let chat: bool = false;
 let badEscape: bool = false;
 
 /** Allocates the output (`capacity` bytes) and the space for small values. */
@@ -144,6 +149,8 @@ export function scanRequest(p: usize, n: u32, api: u32, truncated: bool, templat
   inputAt = 0;
   instructionsAt = 0;
   otherField = false;
+  rendered = false;
+  chat = api == API_CHAT;
   badEscape = false;
   rawSessionLen = 0;
   renderStart(template);
@@ -259,7 +266,7 @@ function value(field: u32, c: u32): bool {
       return skipValue();
     case F_MESSAGES:
       messagesAt = start;
-      return skipValue();
+      return chat && c == 0x5b ? messages(start) : skipValue();
     case F_PROMPT:
       promptAt = start;
       return skipValue();
@@ -278,15 +285,31 @@ function value(field: u32, c: u32): bool {
   }
 }
 
+/** Renders an array of messages in the pass that parses it, or, where that does not work out, only goes past it. */
+function messages(start: usize): bool {
+  renderAgain();
+  messagesWhole = renderMessages(start);
+  rendered = messagesWhole;
+  if (rendered) return true;
+  if (ended) {
+    rendered = true;
+    return false;
+  }
+  seek(start);
+  return skipValue();
+}
+
 /** Renders the prompt; true when all of it was there. */
 function render(api: u32): bool {
+  const cutOff = ended;
+  if (api == API_CHAT && !rendered) renderAgain();
   if (otherField) inexact(INEXACT_FIELD);
   if (api == API_CHAT) {
     if (!messagesAt || load<u8>(messagesAt) != 0x5b) {
       inexact(INEXACT_NO_PROMPT);
       return false;
     }
-    if (!renderMessages(messagesAt)) return false;
+    if (rendered ? cutOff && !messagesWhole : !renderMessages(messagesAt)) return false;
     joint(generation ? KIND_GENERATE : KIND_END);
     return true;
   }
