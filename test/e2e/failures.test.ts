@@ -25,7 +25,7 @@ async function started(pods: number, timeScale: number, bufferSteps: number): Pr
 
 describe("the agent killed in the middle of traffic", () => {
   test("fails no request, keeps sessions on their pods, and is whole again within 5 s of its restart", async () => {
-    await started(3, 8, 200);
+    await started(3, 24, 200);
     const client = new ChatClient(fleet.gatewayPort, MODEL);
     const random = seeded(7);
     const conversations = Array.from({ length: 45 }, () => ({

@@ -17,7 +17,7 @@ export function abort(message: string | null, file: string | null, line: u32, co
   unreachable();
 }
 
-/** A buffer that ends at the very end of memory but for the 16 bytes that may be read past a body. */
+/** A buffer that ends at the very end of memory but for the 64 bytes that may be read past a body. */
 export function allocate(bytes: u32): usize {
   return heap.alloc(bytes);
 }

@@ -14,7 +14,7 @@ x["_initialize"]!();
 const CAPACITY = 1 << 20;
 x["init"]!(CAPACITY);
 const BODY = 1 << 20;
-const bodyAt = x["allocate"]!(BODY + 16);
+const bodyAt = x["allocate"]!(BODY + 64);
 const scratchAt = x["allocate"]!(4096);
 const encode = new TextEncoder();
 const read = (at: number, n: number) => new Uint8Array(x.memory.buffer, at, n).slice();
@@ -50,7 +50,7 @@ function scan(
   const blob = program ? template(program) : 0;
   const memory = new Uint8Array(x.memory.buffer);
   memory.set(bytes, at);
-  memory.fill(0x22, at + bytes.length, at + bytes.length + 16);
+  memory.fill(0x22, at + bytes.length, at + bytes.length + 64);
   const status = x["run"]!(at, bytes.length, api, truncated ? 1 : 0, blob);
   return {
     status,
@@ -370,6 +370,23 @@ describe("hostile input", () => {
     ["nothing", "", 4],
   ])("%s", (_, body, status) => {
     expect(scan(body).status).toBe(status);
+  });
+
+  test.each([
+    [
+      "a salt too long to be kept",
+      `{"messages":[{"role":"user","content":"x"}],"cache_salt":"${"s".repeat(5000)}"}`,
+    ],
+    ["messages that a later null replaces", '{"messages":[{"role":"user","content":"x"}],"messages":null}'],
+    ["a name in a message", '{"messages":[{"role":"user","name":"a","content":"x"}]}'],
+    ["a prompt of chat", '{"messages":[{"role":"user","content":"x"}],"prompt":"y"}'],
+    ["a part of another type", '{"messages":[{"role":"user","content":[{"type":"image_url","text":"x"}]}]}'],
+    [
+      "a part with two types",
+      '{"messages":[{"role":"user","content":[{"type":"text","text":"x","type":"image"}]}]}',
+    ],
+  ])("%s is not called exact", (_, body) => {
+    expect(scan(body)).toMatchObject({ status: 0, exact: false });
   });
 
   test("a prompt longer than the output buffer is a prefix of it", () => {

@@ -1,126 +1,137 @@
-// Text out of JSON strings: unescaping into a buffer while it is copied, and the white space that templates strip.
+// Text out of JSON strings: unescaping fused with the copy, and the white space that templates strip.
+import { at, end, fault, hex4, letters, runOut, seek, skipStringFrom, special } from "./json-cursor";
 
+/** Bytes behind its limit that `copyString` may write to. */
 // @ts-ignore: decorator
 @inline
-function hexDigit(c: u32): i32 {
-  if (c - 48 < 10) return c - 48;
-  const l = c | 0x20;
-  return l >= 97 && l <= 102 ? l - 87 : -1;
-}
+export const COPY_SLACK: usize = 128;
 
-/** Value of the four hex digits at `p`, -1 when they are none. */
-export function hex4(p: usize): i32 {
-  const a = hexDigit(load<u8>(p));
-  const b = hexDigit(load<u8>(p, 1));
-  const c = hexDigit(load<u8>(p, 2));
-  const d = hexDigit(load<u8>(p, 3));
-  return (a | b | c | d) < 0 ? -1 : (a << 12) | (b << 8) | (c << 4) | d;
-}
-
-/** Writes a code point as UTF-8 (a lone surrogate as three bytes); returns the bytes written. */
-export function putCodePoint(out: usize, c: u32): usize {
-  if (c < 0x80) {
-    store<u8>(out, <u8>c);
-    return 1;
-  }
-  if (c < 0x800) {
-    store<u8>(out, <u8>(0xc0 | (c >> 6)));
-    store<u8>(out, <u8>(0x80 | (c & 63)), 1);
-    return 2;
-  }
-  if (c < 0x10000) {
-    store<u8>(out, <u8>(0xe0 | (c >> 12)));
-    store<u8>(out, <u8>(0x80 | ((c >> 6) & 63)), 1);
-    store<u8>(out, <u8>(0x80 | (c & 63)), 2);
-    return 3;
-  }
-  store<u8>(out, <u8>(0xf0 | (c >> 18)));
-  store<u8>(out, <u8>(0x80 | ((c >> 12) & 63)), 1);
-  store<u8>(out, <u8>(0x80 | ((c >> 6) & 63)), 2);
-  store<u8>(out, <u8>(0x80 | (c & 63)), 3);
-  return 4;
-}
-
-/** One-letter escapes by letter; 0 = not one. */
-export const letters: usize = heap.alloc(256);
-memory.fill(letters, 0, 256);
-store<u8>(letters + 0x22, 0x22);
-store<u8>(letters + 0x5c, 0x5c);
-store<u8>(letters + 0x2f, 0x2f);
-store<u8>(letters + 0x62, 8);
-store<u8>(letters + 0x66, 12);
-store<u8>(letters + 0x6e, 10);
-store<u8>(letters + 0x72, 13);
-store<u8>(letters + 0x74, 9);
-
-/** Where the last `unescape` stopped writing; an escape that is no escape sets `unescapeFault`. */
-export let unescapeFault: bool = false;
-/** The output was full before the input ended. */
-export let unescapeFull: bool = false;
+/** Where the last `copyString` stopped writing, and whether the room ended before the string did. */
+export let copied: usize = 0;
+export let copyFull: bool = false;
 
 /**
- * Copies raw string bytes [p, stop) to `out` unescaped, never past `limit`; returns the bytes written. Up to 16 bytes
- * past `limit` are scratch and must be writable; 16 bytes past `stop` must be readable. An escape that `stop` cuts
- * off is dropped.
+ * With the cursor on an opening quote, goes past the closing one and writes the string's text to `out`, never more
+ * than up to `limit` (the next COPY_SLACK bytes are scratch). Where a cut input ends within an escape or a pair of
+ * surrogates, the text ends before it.
  */
-export function unescape(p: usize, stop: usize, out: usize, limit: usize): usize {
-  const start = out;
-  const escape = i8x16.splat(0x5c);
-  unescapeFault = false;
-  unescapeFull = false;
-  while (p < stop) {
-    const v = v128.load(p);
-    v128.store(out, v);
-    let m = <u32>i8x16.bitmask(i8x16.eq(v, escape));
-    let run: usize = m ? <usize>ctz(m) : 16;
-    if (p + run > stop) {
-      run = stop - p;
-      m = 0;
-    } else if (p + run == stop) m = 0;
-    if (out + run > limit) {
-      unescapeFull = true;
-      return limit - start;
-    }
+export function copyString(out: usize, limit: usize): bool {
+  const stop = end;
+  let p = at + 1;
+  copyFull = false;
+  while (out <= limit) {
+    const a = v128.load(p);
+    const b = v128.load(p, 16);
+    const c = v128.load(p, 32);
+    const d = v128.load(p, 48);
+    v128.store(out, a);
+    v128.store(out, b, 16);
+    v128.store(out, c, 32);
+    v128.store(out, d, 48);
+    const low = <u64>(<u32>i8x16.bitmask(special(a)) | (<u32>i8x16.bitmask(special(b)) << 16));
+    const high = <u64>(<u32>i8x16.bitmask(special(c)) | (<u32>i8x16.bitmask(special(d)) << 16));
+    let m = low | (high << 32);
+    const rest = stop - p;
+    if (rest < 64) m |= <u64>1 << <u64>rest;
+    const run = <usize>ctz(m); // 64 when there is nothing special
     p += run;
     out += run;
     if (!m) continue;
-    // Runs between escapes are short in real text, so one escape is handled and the loop goes on.
-    if (p + 1 >= stop) break;
-    const letter = load<u8>(p, 1);
-    const plain = load<u8>(letters + letter);
-    if (out + 4 > limit) {
-      unescapeFull = true;
-      break;
+    if (p == stop) {
+      finish(out, limit);
+      seek(stop);
+      return runOut();
     }
-    if (plain) {
-      store<u8>(out, plain);
-      out++;
-      p += 2;
+    const found = load<u8>(p);
+    if (found == 0x5c) {
+      const letter = <usize>load<u8>(p, 1);
+      const plain = load<u8>(letters + letter);
+      if (plain && p + 1 < stop) {
+        store<u8>(out, plain);
+        out++;
+        p += 2;
+        continue;
+      }
+      const next = unicode(p, out);
+      if (!next) {
+        finish(out, limit);
+        return false;
+      }
+      p = next;
+      out = escapeOut;
       continue;
     }
-    if (letter != 0x75) {
-      unescapeFault = true;
-      break;
+    if (found != 0x22) return fault();
+    finish(out, limit);
+    seek(p + 1);
+    return true;
+  }
+  finish(out, limit);
+  return skipStringFrom(p);
+}
+
+// @ts-ignore: decorator
+@inline
+function finish(out: usize, limit: usize): void {
+  copyFull = out > limit;
+  copied = min(out, limit);
+}
+
+let escapeOut: usize = 0;
+
+/** Writes what the `\u` escape at `p` stands for; the byte behind it, or 0 at a fault or the end of the input. */
+function unicode(p: usize, out: usize): usize {
+  const stop = end;
+  if (p + 1 >= stop) return cutAt(stop);
+  if (load<u8>(p, 1) != 0x75) return faultAt();
+  if (p + 6 > stop) return cutAt(stop);
+  let c = hex4(p + 2);
+  if (c < 0) return faultAt();
+  p += 6;
+  if (c >= 0xd800 && c < 0xdc00) {
+    // The other half may stand behind the end of the input.
+    if (p >= stop || (load<u8>(p) == 0x5c && (p + 1 >= stop || (load<u8>(p, 1) == 0x75 && p + 6 > stop)))) {
+      return cutAt(stop);
     }
-    if (p + 6 > stop) break;
-    let c = hex4(p + 2);
-    if (c < 0) {
-      unescapeFault = true;
-      break;
-    }
-    p += 6;
-    if (c >= 0xd800 && c < 0xdc00) {
-      if (p + 6 <= stop && load<u16>(p) == 0x755c) {
-        const low = hex4(p + 2);
-        if (low >= 0xdc00 && low < 0xe000) {
-          c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
-          p += 6;
-        }
+    if (load<u16>(p) == 0x755c) {
+      const low = hex4(p + 2);
+      if (low >= 0xdc00 && low < 0xe000) {
+        c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
+        p += 6;
       }
     }
-    out += putCodePoint(out, c);
   }
-  return out - start;
+  if (c < 0x80) {
+    store<u8>(out, <u8>c);
+    escapeOut = out + 1;
+  } else if (c < 0x800) {
+    store<u8>(out, <u8>(0xc0 | (c >> 6)));
+    store<u8>(out, <u8>(0x80 | (c & 63)), 1);
+    escapeOut = out + 2;
+  } else if (c < 0x10000) {
+    store<u8>(out, <u8>(0xe0 | (c >> 12)));
+    store<u8>(out, <u8>(0x80 | ((c >> 6) & 63)), 1);
+    store<u8>(out, <u8>(0x80 | (c & 63)), 2);
+    escapeOut = out + 3;
+  } else {
+    store<u8>(out, <u8>(0xf0 | (c >> 18)));
+    store<u8>(out, <u8>(0x80 | ((c >> 12) & 63)), 1);
+    store<u8>(out, <u8>(0x80 | ((c >> 6) & 63)), 2);
+    store<u8>(out, <u8>(0x80 | (c & 63)), 3);
+    escapeOut = out + 4;
+  }
+  return p;
+}
+
+function cutAt(stop: usize): usize {
+  seek(stop);
+  runOut();
+  return 0;
+}
+
+function faultAt(): usize {
+  fault();
+  return 0;
 }
 
 /** Bytes of the white-space character at `p` (Python's str.isspace set of str.strip), 0 when it is none. */
@@ -156,6 +167,21 @@ export function stripRight(p: usize, stop: usize): usize {
     else if (stop - p >= 2 && spaceAt(stop - 2, stop) == 2) stop -= 2;
     else if (stop - p >= 3 && spaceAt(stop - 3, stop) == 3) stop -= 3;
     else break;
+  }
+  return stop;
+}
+
+/** End of [p, stop) without a last character that is not whole: what it would have been is not known. */
+export function wholeCharacters(p: usize, stop: usize): usize {
+  let lead = stop;
+  while (lead > p && stop - lead < 3) {
+    lead--;
+    const c = load<u8>(lead);
+    if (c < 0x80) return stop;
+    if (c >= 0xc0) {
+      const length: usize = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+      return stop - lead < length ? lead : stop;
+    }
   }
   return stop;
 }

@@ -1,23 +1,11 @@
-// A request's body: a first pass over the top level finds every field and skips its value; then the prompt is
-// rendered from where it stands. Duplicate keys count as Python's json has them: the last one wins.
-import {
-  at,
-  cursorStart,
-  ended,
-  peek,
-  seek,
-  skipString,
-  skipValue,
-  stringAt,
-  stringEnd,
-  stringEscaped,
-  tooDeep,
-} from "./json-cursor";
-import { unescape, unescapeFault } from "./json-text";
+// A request's body in one pass: the fields of the top level, and the prompt rendered where it stands. Duplicate keys
+// count as Python's json has them: the last one wins, so a prompt that comes again is rendered anew in its place.
+import { at, cursorStart, end, fault, miss, peek, resume, seek, skipValue, STOP_CUT, STOP_DEEP, stopped } from "./json-cursor";
+import { NO_FIELD, readField } from "./json-key";
+import { COPY_SLACK, copied, copyFull, copyString } from "./json-text";
 import {
   bos,
   closeContent,
-  copyString,
   INEXACT_FIELD,
   INEXACT_NO_PROMPT,
   INEXACT_PROMPT_TYPE,
@@ -30,13 +18,13 @@ import {
   KIND_USER,
   outAt,
   outFull,
-  renderAgain,
   renderFinish,
   renderInit,
-  renderMalformed,
-  renderMessages,
+  renderReset,
   renderStart,
+  renderText,
 } from "./render";
+import { renderMessages } from "./render-messages";
 import {
   F_CACHE_KEY,
   F_GENERATION,
@@ -50,7 +38,6 @@ import {
   F_SALT,
   F_STREAM,
   F_USER,
-  fieldOf,
 } from "./request-fields";
 
 export { outLen, outPtr } from "./render";
@@ -84,6 +71,11 @@ export const SCAN_TOO_DEEP: i32 = 3;
 @inline
 export const SCAN_EMPTY: i32 = 4;
 
+/** Bytes that are read, and not believed, behind a body. */
+// @ts-ignore: decorator
+@inline
+export const SCAN_SLACK: usize = 64;
+
 /** Longest model name, user, salt or cache key that is looked at, in bytes. */
 // @ts-ignore: decorator
 @inline
@@ -108,32 +100,31 @@ export let renderExact: bool = false;
 export let promptIsComplete: bool = false;
 
 let values: usize = 0;
-let key: usize = 0;
+let api: u32 = 0;
 let generation: bool = true;
-let messagesAt: usize = 0;
-let promptAt: usize = 0;
 let inputAt: usize = 0;
 let instructionsAt: usize = 0;
-let otherField: bool = false;
-/** The messages were rendered while they were parsed: wholly, or as far as a cut let them. */
-let rendered: bool = false;
-let messagesWhole: bool = false;
-let chat: bool = false;
-let badEscape: bool = false;
+let fieldReason: u32 = 0;
+/** The prompt's value was there, and its end. */
+let promptSeen: bool = false;
+let promptWhole: bool = false;
+
+/** Beginning of a raw prompt, for the session. */
+export let rawSession: usize = 0;
+export let rawSessionLen: u32 = 0;
 
 /** Allocates the output (`capacity` bytes) and the space for small values. */
 export function scanInit(capacity: u32): void {
   renderInit(capacity);
-  if (values) return;
-  values = heap.alloc((VALUE_MAX + 64) * 4);
-  key = heap.alloc(128);
+  if (!values) values = heap.alloc((VALUE_MAX + COPY_SLACK) * 4);
 }
 
 /**
- * Scans the body of `n` bytes at `p`, after which 16 bytes must be readable. `truncated`: the body goes on beyond
- * them. `template`: blob of the model's template, 0 for none. Returns SCAN_*.
+ * Scans the body of `n` bytes at `p`, after which SCAN_SLACK bytes must be readable. `truncated`: the body goes on
+ * beyond them. `template`: blob of the model's template, 0 for none. Returns SCAN_*.
  */
-export function scanRequest(p: usize, n: u32, api: u32, truncated: bool, template: usize): i32 {
+export function scanRequest(p: usize, n: u32, path: u32, truncated: bool, template: usize): i32 {
+  api = path;
   hasModel = 0;
   modelLen = 0;
   userLen = 0;
@@ -144,14 +135,11 @@ export function scanRequest(p: usize, n: u32, api: u32, truncated: bool, templat
   renderExact = false;
   promptIsComplete = false;
   generation = true;
-  messagesAt = 0;
-  promptAt = 0;
   inputAt = 0;
   instructionsAt = 0;
-  otherField = false;
-  rendered = false;
-  chat = api == API_CHAT;
-  badEscape = false;
+  fieldReason = 0;
+  promptSeen = false;
+  promptWhole = false;
   rawSessionLen = 0;
   renderStart(template);
   // A UTF-8 byte order mark is what json.loads of bytes skips, too.
@@ -162,53 +150,39 @@ export function scanRequest(p: usize, n: u32, api: u32, truncated: bool, templat
   cursorStart(p, n, truncated);
   const first = peek();
   if (first == 0) return SCAN_EMPTY;
-  if (first != 0x7b) {
-    const valid = skipValue() && peek() == 0;
-    return valid ? SCAN_NOT_OBJECT : tooDeep ? SCAN_TOO_DEEP : SCAN_MALFORMED;
-  }
-  seek(at + 1);
-  if (!fields()) {
-    if (tooDeep) return SCAN_TOO_DEEP;
-    if (!ended) return SCAN_MALFORMED;
-  }
-  if (badEscape) return SCAN_MALFORMED;
-  const whole = !ended;
-  const complete = render(api);
-  renderFinish();
-  if (renderMalformed()) return SCAN_MALFORMED;
+  const object = first == 0x7b;
+  let whole = object ? fields() : skipValue(0);
+  // Anything but white space behind the value is no JSON.
+  if (whole && peek()) whole = fault();
+  if (!whole && stopped != STOP_CUT) return stopped == STOP_DEEP ? SCAN_TOO_DEEP : SCAN_MALFORMED;
+  if (!object) return SCAN_NOT_OBJECT;
+  if (api == API_RESPONSES) promptWhole = renderResponses();
+  if (!promptSeen) inexact(INEXACT_NO_PROMPT);
+  else if (whole && promptWhole && (api == API_CHAT || api == API_RESPONSES)) joint(generation ? KIND_GENERATE : KIND_END);
+  renderFinish(fieldReason);
   renderExact = inexactReason == 0;
-  promptIsComplete = whole && complete && !outFull;
+  promptIsComplete = whole && promptWhole && !outFull;
   return SCAN_OK;
 }
 
-/** The top level, from behind its brace. False when malformed or cut off. */
+/** The top level, from its brace to behind its end. */
 function fields(): bool {
+  seek(at + 1);
   if (peek() == 0x7d) {
     seek(at + 1);
-    return peek() == 0;
+    return true;
   }
   for (;;) {
-    if (peek() != 0x22 || !skipString()) return false;
-    let field: u32;
-    if (stringEscaped) {
-      const n = unescape(stringAt, stringEnd, key, key + 100);
-      if (unescapeFault) return false;
-      field = fieldOf(key, <u32>n);
-    } else field = fieldOf(stringAt, <u32>(stringEnd - stringAt));
-    if (peek() != 0x3a) return false;
-    seek(at + 1);
-    const c = peek();
-    if (c == 0) return false;
-    if (!value(field, c)) return false;
+    const field = readField();
+    if (field == NO_FIELD || !value(field)) return false;
     const next = peek();
     if (next == 0x2c) {
       seek(at + 1);
       continue;
     }
-    if (next != 0x7d) return false;
+    if (next != 0x7d) return miss();
     seek(at + 1);
-    // Anything but white space behind the object is no JSON.
-    return peek() == 0;
+    return true;
   }
   return false;
 }
@@ -216,175 +190,157 @@ function fields(): bool {
 // A value kept for later; the last one of a name wins.
 let keptPtr: usize = 0;
 let keptLen: u32 = 0;
-function keep(slot: u32): void {
-  keptPtr = values + <usize>slot * (VALUE_MAX + 64);
-  keptLen = <u32>unescape(stringAt, stringEnd, keptPtr, keptPtr + VALUE_MAX);
-  if (unescapeFault) badEscape = true;
+
+/** Keeps the string under the cursor in `slot`; another value is kept as empty. */
+function keep(slot: u32): bool {
+  keptLen = 0;
+  keptPtr = values + <usize>slot * (VALUE_MAX + COPY_SLACK);
+  if (load<u8>(at) != 0x22) return skipValue(1);
+  const ok = copyString(keptPtr, keptPtr + VALUE_MAX);
+  if (ok) keptLen = <u32>(copied - keptPtr);
+  return ok;
 }
 
-/** Takes the value under the cursor, whose first byte is `c`. */
-function value(field: u32, c: u32): bool {
+/** Takes the value under the cursor. */
+function value(field: u32): bool {
   const start = at;
+  const c = <u32>load<u8>(at);
   if (field >= F_RESERVED) {
     reserved |= 1 << (field - F_RESERVED);
-    return skipValue();
+    return skipValue(1);
   }
   switch (field) {
-    case F_MODEL:
-      hasModel = c == 0x22 ? 1 : 2;
-      if (!skipValue()) {
-        hasModel = 0;
-        return false;
-      }
-      if (c != 0x22) return true;
-      keep(0);
+    case F_MODEL: {
+      const ok = keep(0);
+      hasModel = !ok ? 0 : c == 0x22 ? 1 : 2;
       modelPtr = keptPtr;
       modelLen = keptLen;
-      return true;
-    case F_USER:
-    case F_CACHE_KEY:
-    case F_SALT:
-      if (!skipValue()) return false;
-      keptLen = 0;
-      if (c == 0x22) keep(field == F_USER ? 1 : field == F_CACHE_KEY ? 2 : 3);
-      if (field == F_USER) {
-        userPtr = keptPtr;
-        userLen = keptLen;
-      } else if (field == F_CACHE_KEY) {
-        cacheKeyPtr = keptPtr;
-        cacheKeyLen = keptLen;
-      } else {
-        saltPtr = keptPtr;
-        saltLen = keptLen;
-      }
-      return true;
+      // No model has so long a name: what is cut off must not turn it into another one.
+      if (ok && c == 0x22 && copyFull) modelLen = 0;
+      return ok;
+    }
+    case F_USER: {
+      const ok = keep(1);
+      userPtr = keptPtr;
+      userLen = keptLen;
+      return ok;
+    }
+    case F_CACHE_KEY: {
+      const ok = keep(2);
+      cacheKeyPtr = keptPtr;
+      cacheKeyLen = keptLen;
+      return ok;
+    }
+    case F_SALT: {
+      const ok = keep(3);
+      saltPtr = keptPtr;
+      saltLen = keptLen;
+      // Two salts with the same beginning are two salts.
+      if (c == 0x22 && copyFull) fieldReason |= INEXACT_FIELD;
+      return ok;
+    }
     case F_STREAM:
       stream = c == 0x74;
-      return skipValue();
+      return skipValue(1);
     case F_GENERATION:
       generation = c != 0x66;
-      return skipValue();
+      return skipValue(1);
     case F_MESSAGES:
-      messagesAt = start;
-      return chat && c == 0x5b ? messages(start) : skipValue();
+      return api == API_CHAT ? takeMessages(c) : other(c);
     case F_PROMPT:
-      promptAt = start;
-      return skipValue();
+      return api == API_COMPLETIONS ? takeRaw() : other(c);
     case F_INPUT:
+      if (api == API_EMBEDDINGS) return takeRaw();
+      if (api != API_RESPONSES) return other(c);
       inputAt = start;
-      return skipValue();
+      return skipValue(1);
     case F_INSTRUCTIONS:
+      if (api != API_RESPONSES) return other(c);
       instructionsAt = start;
-      return skipValue();
+      return skipValue(1);
     case F_INERT:
-      return skipValue();
+      return skipValue(1);
     default:
-      // An absent optional field and an explicit null are the same to an engine.
-      if (c != 0x6e) otherField = true;
-      return skipValue();
+      return other(c);
   }
 }
 
-/** Renders an array of messages in the pass that parses it, or, where that does not work out, only goes past it. */
-function messages(start: usize): bool {
-  renderAgain();
-  messagesWhole = renderMessages(start);
-  rendered = messagesWhole;
-  if (rendered) return true;
-  if (ended) {
-    rendered = true;
-    return false;
-  }
-  seek(start);
-  return skipValue();
+/** A field that may change the prompt. An absent optional one and an explicit null are the same to an engine. */
+function other(c: u32): bool {
+  if (c != 0x6e) fieldReason |= INEXACT_FIELD;
+  return skipValue(1);
 }
 
-/** Renders the prompt; true when all of it was there. */
-function render(api: u32): bool {
-  const cutOff = ended;
-  if (api == API_CHAT && !rendered) renderAgain();
-  if (otherField) inexact(INEXACT_FIELD);
-  if (api == API_CHAT) {
-    if (!messagesAt || load<u8>(messagesAt) != 0x5b) {
-      inexact(INEXACT_NO_PROMPT);
-      return false;
-    }
-    if (rendered ? cutOff && !messagesWhole : !renderMessages(messagesAt)) return false;
-    joint(generation ? KIND_GENERATE : KIND_END);
-    return true;
-  }
-  if (api == API_RESPONSES) return renderResponses();
-  return renderRaw(api == API_COMPLETIONS ? promptAt : inputAt);
-}
-
-function renderResponses(): bool {
-  if (instructionsAt && load<u8>(instructionsAt) == 0x22) {
-    seek(instructionsAt);
-    skipString();
-    joint(KIND_SYSTEM);
-    const start = outAt();
-    copyString();
-    closeContent(start, KIND_SYSTEM);
-  } else if (instructionsAt && load<u8>(instructionsAt) != 0x6e) inexact(INEXACT_PROMPT_TYPE);
-  if (!inputAt) {
-    inexact(INEXACT_NO_PROMPT);
-    return false;
-  }
-  const c = load<u8>(inputAt);
-  if (c == 0x5b) {
-    if (!renderMessages(inputAt)) return false;
-  } else if (c == 0x22) {
-    seek(inputAt);
-    joint(KIND_USER);
-    const start = outAt();
-    const whole = skipString();
-    copyString();
-    if (!whole) return false;
-    closeContent(start, KIND_USER);
-  } else {
-    inexact(INEXACT_PROMPT_TYPE);
-    return false;
-  }
-  joint(KIND_GENERATE);
-  return true;
+function takeMessages(c: u32): bool {
+  renderReset();
+  promptSeen = c == 0x5b;
+  promptWhole = promptSeen ? renderMessages() : skipValue(1);
+  return promptWhole;
 }
 
 /** A prompt that no template wraps: a string, or a list of one string. */
-function renderRaw(p: usize): bool {
-  if (!p) {
-    inexact(INEXACT_NO_PROMPT);
-    return false;
-  }
-  seek(p);
-  let c = peek();
-  const list = c == 0x5b;
+function takeRaw(): bool {
+  renderReset();
+  promptSeen = true;
+  const start = at;
+  const list = load<u8>(at) == 0x5b;
   if (list) {
     seek(at + 1);
-    c = peek();
+    peek();
   }
-  if (c != 0x22) {
-    inexact(INEXACT_PROMPT_TYPE);
-    return false;
+  if (at < end && load<u8>(at) == 0x22) {
+    bos();
+    const from = outAt();
+    const ok = renderText();
+    // Its session is its beginning: later calls of the same conversation only append to it.
+    rawSession = from;
+    rawSessionLen = <u32>min(outAt() - from, 1024);
+    promptWhole = ok;
+    if (!ok || !list) return ok;
+    const c = peek();
+    if (c == 0x5d) {
+      seek(at + 1);
+      return true;
+    }
+    if (c == 0) return miss();
   }
-  bos();
+  inexact(INEXACT_PROMPT_TYPE);
+  seek(start);
+  promptWhole = skipValue(1);
+  return promptWhole;
+}
+
+/** Renders a response's instructions and input, in this order, whatever theirs was; true when all of it was there. */
+function renderResponses(): bool {
+  const back = at;
+  const why = stopped;
+  renderReset();
+  promptSeen = inputAt != 0;
+  const first = instructionsAt ? <u32>load<u8>(instructionsAt) : 0;
+  let ok = true;
+  if (first == 0x22) {
+    joint(KIND_SYSTEM);
+    ok = renderAs(KIND_SYSTEM, instructionsAt);
+  } else if (first && first != 0x6e) inexact(INEXACT_PROMPT_TYPE);
+  if (ok && inputAt) {
+    const c = load<u8>(inputAt);
+    if (c == 0x5b) {
+      seek(inputAt);
+      ok = renderMessages();
+    } else if (c == 0x22) {
+      joint(KIND_USER);
+      ok = renderAs(KIND_USER, inputAt);
+    } else inexact(INEXACT_PROMPT_TYPE);
+  }
+  resume(back, why);
+  return ok;
+}
+
+/** Renders the string at `p` as a turn of `kind`. */
+function renderAs(kind: u32, p: usize): bool {
   const start = outAt();
-  const whole = skipString();
-  copyString();
-  if (!whole) return false;
-  if (list && peek() != 0x5d) {
-    inexact(INEXACT_PROMPT_TYPE);
-    return false;
-  }
-  closeRaw(start);
-  return true;
+  seek(p);
+  const whole = renderText();
+  closeContent(start, kind, whole);
+  return whole;
 }
-
-/** A raw prompt's session is its beginning: later calls of the same conversation only append to it. */
-function closeRaw(start: usize): void {
-  rawSession = start;
-  rawSessionLen = <u32>min(outAt() - start, 1024);
-}
-
-/** Beginning of a raw prompt, for the session. */
-export let rawSession: usize = 0;
-export let rawSessionLen: u32 = 0;
