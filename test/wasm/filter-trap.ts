@@ -1,7 +1,7 @@
 // The release filter with one more way to end: a request with the header x-trap traps the VM. Only for tests of what
 // remains of us when the module is gone.
 import { proxy_on_request_headers as onRequestHeaders } from "../../wasm/filter/index";
-import { enter, leave, text } from "../../wasm/filter/abi/memory";
+import { enterArena, leaveArena, text } from "../../wasm/filter/abi/memory";
 import { MAP_REQUEST, OK } from "../../wasm/filter/abi/types";
 import { getHeader } from "../../wasm/filter/host";
 
@@ -26,9 +26,9 @@ export {
 const TRAP = text("x-trap");
 
 export function proxy_on_request_headers(id: u32, count: u32, endOfStream: u32): u32 {
-  enter();
+  enterArena();
   const trap = getHeader(MAP_REQUEST, TRAP) == OK;
-  leave();
+  leaveArena();
   if (trap) unreachable();
   return onRequestHeaders(id, count, endOfStream);
 }

@@ -2,7 +2,7 @@
 // routed and not announced yet.
 import { MAX_PODS } from "../shared/layout";
 import { prefixFind } from "../shared/prefix-table";
-import { liveMask, liveSets, liveTable, liveWords } from "../shared/table-reader";
+import { liveBuckets, liveSets, liveTable, liveWords } from "../shared/table-reader";
 import { podBlockTokens, podHigh, podKnown } from "./pods";
 import { speculativeHas } from "./speculative";
 
@@ -77,7 +77,7 @@ export function matchPrompt(
 function holds(hash: u64, pod: u32, nowMs: u64): bool {
   if (speculativeHas(hash, pod, nowMs)) return true;
   if (!liveTable) return false;
-  const meta = prefixFind(liveTable, liveMask, hash);
+  const meta = prefixFind(liveTable, liveBuckets, hash);
   if (!meta || pod >= liveWords << 6) return false;
   const set = liveSets + ((<usize>load<u16>(meta) * liveWords) << 3);
   return ((load<u64>(set + ((pod >> 6) << 3)) >> (<u64>pod & 63)) & 1) != 0;
@@ -95,7 +95,7 @@ function walk(hashes: usize, count: u32, endsOnBlock: bool): void {
     // Independent look-ups first: the misses of one batch overlap, a walk that branches on each would wait for all.
     const n = min(count - done, BATCH);
     for (let i: u32 = 0; i < n; i++) {
-      const at = prefixFind(liveTable, liveMask, load<u64>(hashes + (<usize>(done + i) << 3)));
+      const at = prefixFind(liveTable, liveBuckets, load<u64>(hashes + (<usize>(done + i) << 3)));
       store<u32>(metas + (i << 2), at ? load<u32>(at) : 0);
     }
     for (let i: u32 = 0; i < n; i++) {

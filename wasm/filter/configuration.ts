@@ -18,6 +18,8 @@ export let configuredRead: u32 = 524288;
 export let bodyLimit: u32 = 16777216;
 /** Most memory for table regions in MiB. */
 export let tableMiB: u32 = 256;
+/** Whether every callback's duration is recorded. */
+export let timeCallbacks: bool = false;
 
 function find(json: string, key: string): i32 {
   const at = json.indexOf('"' + key + '"');
@@ -71,5 +73,7 @@ export function configurationRead(p: usize, n: usize): void {
   configuredDebug = debug == "all" ? DEBUG_ALL : debug == "trusted" ? DEBUG_TRUSTED : DEBUG_NONE;
   configuredRead = max(4096, numberOf(json, "bodyReadBytes", 524288));
   bodyLimit = max(1024, numberOf(json, "bodyLimitBytes", 16777216));
+  const timing = find(json, "timeCallbacks");
+  timeCallbacks = timing >= 0 && timing < json.length && json.charCodeAt(timing) == 116; // true
   tableMiB = min(900, max(8, numberOf(json, "tableMiB", 256)));
 }

@@ -1,7 +1,8 @@
 // The exports that Envoy calls, nothing else. Every callback empties the arena on entry and finds its own stream; a
 // context without a record (the root, or a request refused before the filter) is left alone.
-import { allocate, enter, leave } from "./abi/memory";
+import { allocate, enterArena, leaveArena } from "./abi/memory";
 import { CONTINUE } from "./abi/types";
+import { timingEnd, timingStart } from "./callback-timing";
 import { now } from "./host";
 import { onRequestBody, onRequestHeaders, onRequestTrailers } from "./request";
 import { onResponseBody, onResponseHeaders, onStreamEnd } from "./response";
@@ -11,6 +12,18 @@ import { streamClosed, streamReceive } from "./table-stream";
 
 export function abort(message: string | null, file: string | null, line: u32, column: u32): void {
   unreachable();
+}
+
+// @ts-ignore: decorator
+@inline
+function enter(): void {
+  if (enterArena()) timingStart();
+}
+
+// @ts-ignore: decorator
+@inline
+function leave(): void {
+  if (leaveArena()) timingEnd();
 }
 
 export function proxy_abi_version_0_2_1(): void {}

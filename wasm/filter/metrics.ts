@@ -1,8 +1,10 @@
 // What the filter counts. Counters are added up in memory and handed to Envoy once a second: a host call costs more
 // than the rest of the counting.
 import { REPORT_COUNTER_COUNT } from "../shared/layout";
+import { prefixBytes } from "../shared/prefix-table";
+import { liveBuckets, liveEntries } from "../shared/table-reader";
 import { Text, text } from "./abi/memory";
-import { METRIC_COUNTER, METRIC_HISTOGRAM } from "./abi/types";
+import { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM } from "./abi/types";
 import { addMetric, defineMetric, metricValue, recordMetric } from "./host";
 
 // @ts-ignore: decorator
@@ -72,6 +74,10 @@ const NAMES: StaticArray<Text> = [
   text("warmgate_passed_pods_total"),
   text("warmgate_scheduling_us_total"),
 ];
+// Of the VM that reported last: workers of one process hold the same table.
+const MEMORY = text("warmgate_memory_bytes");
+const TABLE = text("warmgate_table_bytes");
+const ENTRIES = text("warmgate_table_entries");
 const SCHEDULING = text("warmgate_scheduling_duration_us");
 
 const values: usize = heap.alloc(REPORT_COUNTER_COUNT << 3);
@@ -81,6 +87,9 @@ memory.fill(values, 0, REPORT_COUNTER_COUNT << 3);
 memory.fill(flushed, 0, REPORT_COUNTER_COUNT << 3);
 memory.fill(ids, 0, REPORT_COUNTER_COUNT << 2);
 let scheduling: u32 = 0;
+let memoryGauge: u32 = 0;
+let tableGauge: u32 = 0;
+let entriesGauge: u32 = 0;
 
 export function metricsDefine(): void {
   for (let i: u32 = 0; i < REPORT_COUNTER_COUNT; i++) {
@@ -88,6 +97,9 @@ export function metricsDefine(): void {
     store<u32>(ids + (i << 2), defineMetric(METRIC_COUNTER, t.at, t.size));
   }
   scheduling = defineMetric(METRIC_HISTOGRAM, SCHEDULING.at, SCHEDULING.size);
+  memoryGauge = defineMetric(METRIC_GAUGE, MEMORY.at, MEMORY.size);
+  tableGauge = defineMetric(METRIC_GAUGE, TABLE.at, TABLE.size);
+  entriesGauge = defineMetric(METRIC_GAUGE, ENTRIES.at, ENTRIES.size);
 }
 
 // @ts-ignore: decorator
@@ -113,6 +125,9 @@ export function metricsFlush(): void {
     addMetric(load<u32>(ids + (i << 2)), <i64>(v - load<u64>(flushed + (i << 3))));
     store<u64>(flushed + (i << 3), v);
   }
+  recordMetric(memoryGauge, <u64>memory.size() << 16);
+  recordMetric(tableGauge, <u64>prefixBytes(liveBuckets));
+  recordMetric(entriesGauge, liveEntries);
 }
 
 /** Process-wide value of a counter as last flushed by all workers. */

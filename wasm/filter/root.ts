@@ -3,8 +3,9 @@ import { podsReady } from "../core/pods";
 import { policyDefaults, bodyRead } from "../core/policy";
 import { scanInit } from "../core/scan";
 import { readerInit } from "../shared/table-reader";
-import { enter, leave, memoryInit, memoryLimit, text } from "./abi/memory";
+import { memoryInit, memoryLimit, text } from "./abi/memory";
 import { BUFFER_PLUGIN_CONFIGURATION, CAS_MISMATCH, LOG_WARN, NOT_FOUND, OK } from "./abi/types";
+import { timingDefine } from "./callback-timing";
 import { configurationRead, configuredDebug, configuredRead, tableMiB } from "./configuration";
 import {
   buffer,
@@ -58,6 +59,7 @@ export function onConfigure(size: u32): bool {
     scanInit(RENDER_BYTES);
     readerInit(<usize>tableMiB << 20);
     metricsDefine();
+    timingDefine();
   }
   policyDefaults(configuredRead, configuredDebug);
   return setTick(TICK_MS) == OK;

@@ -24,7 +24,7 @@ import {
   setWith,
   setWithout,
 } from "./pod-sets";
-import { BUCKET_ENTRIES, prefixBytes, prefixFind, prefixHashAt, prefixMetaAt, prefixPut, prefixRemove } from "./prefix-table";
+import { BUCKET_ENTRIES, MAX_BUCKETS, prefixBytes, prefixFind, prefixHashAt, prefixMetaAt, prefixPut, prefixRemove } from "./prefix-table";
 import {
   extraAdd,
   extraHash,
@@ -77,7 +77,7 @@ let maxEntries: u32 = 0;
 
 /** Published table, kept as the very image that readers hold. */
 export let table: usize = 0;
-export let tableMask: u32 = 0;
+export let tableBuckets: u32 = 0;
 export let entries: u32 = 0;
 /** Entries not published because the table or the set ids were full. */
 export let refused: u64 = 0;
@@ -105,7 +105,7 @@ export function indexInit(blockKey: usize, bytes: u32, limit: u32): void {
 function newTable(buckets: u32): void {
   table = heap.alloc(prefixBytes(buckets));
   memory.fill(table, 0, prefixBytes(buckets));
-  tableMask = buckets - 1;
+  tableBuckets = buckets;
   entries = 0;
   snapshotDue = true;
 }
@@ -115,15 +115,20 @@ export function snapshotTaken(): void {
   snapshotDue = false;
 }
 
+/** Buckets that `maxEntries` fill to 0.85: what a table grows to at last, so that a full one costs 15 bytes an entry. */
+function mostBuckets(): u32 {
+  return <u32>((<u64>maxEntries * 4 + 16) / 17) + 1;
+}
+
 function growTable(): void {
   const old = table;
-  const buckets = tableMask + 1;
+  const buckets = tableBuckets;
   const kept = entries;
-  newTable(buckets << 1);
+  newTable(max(buckets + 1, min(buckets << 1, mostBuckets())));
   for (let b: u32 = 0; b < buckets; b++) {
     for (let i: u32 = 0; i < BUCKET_ENTRIES; i++) {
       const hash = prefixHashAt(old, b, i);
-      if (hash) prefixPut(table, tableMask, hash, prefixMetaAt(old, b, i));
+      if (hash) prefixPut(table, tableBuckets, hash, prefixMetaAt(old, b, i));
     }
   }
   entries = kept;
@@ -132,7 +137,7 @@ function growTable(): void {
 }
 
 function join(hash: u64, pod: u32, tokens: u32): void {
-  const at = prefixFind(table, tableMask, hash);
+  const at = prefixFind(table, tableBuckets, hash);
   const units = min(tokens >> 4, 0xffff);
   if (!at) {
     if (entries >= maxEntries) {
@@ -146,10 +151,10 @@ function join(hash: u64, pod: u32, tokens: u32): void {
     }
     if (newSet) logSet(newSet);
     const meta = <u32>set | (units << 16);
-    prefixPut(table, tableMask, hash, meta);
+    prefixPut(table, tableBuckets, hash, meta);
     logPut(hash, meta);
     entries++;
-    if (entries > (tableMask + 1) << 2) growTable();
+    if (entries > tableBuckets << 2 && tableBuckets < mostBuckets()) growTable();
     return;
   }
   const meta = load<u32>(at);
@@ -172,7 +177,7 @@ function join(hash: u64, pod: u32, tokens: u32): void {
 }
 
 function leave(hash: u64, pod: u32): void {
-  const at = prefixFind(table, tableMask, hash);
+  const at = prefixFind(table, tableBuckets, hash);
   if (!at) return;
   const meta = load<u32>(at);
   if (!setHas(meta & 0xffff, pod)) return;
@@ -188,7 +193,7 @@ function leave(hash: u64, pod: u32): void {
   setRelease(meta & 0xffff);
   // With no set id left the entry goes altogether: a subset of the truth, never a superset.
   if (set <= 0) {
-    prefixRemove(table, tableMask, hash);
+    prefixRemove(table, tableBuckets, hash);
     entries--;
     logRemove(hash);
     return;
@@ -339,23 +344,23 @@ export function indexReset(): void {
 }
 
 // A checkpoint is the memory of the parts, one after another, behind a head of 56 bytes: magic u64, block bytes u32,
-// mask words u32, table mask u32, entries u32, bytes seen u64, tokens seen u64, key check u64, blocks u32, zero u32.
+// mask words u32, buckets u32, entries u32, bytes seen u64, tokens seen u64, key check u64, blocks u32, zero u32.
 // @ts-ignore: decorator
 @inline
-const CHECKPOINT_MAGIC: u64 = 0x3130545043544757; // "WGTCPT01"
+const CHECKPOINT_MAGIC: u64 = 0x3230545043544757; // "WGTCPT02"
 // @ts-ignore: decorator
 @inline
 const CHECKPOINT_HEAD: usize = 56;
 
 export function indexSaveBytes(): usize {
-  return CHECKPOINT_HEAD + prefixBytes(tableMask + 1) + nodesSaveBytes() + blocksSaveBytes() + setsSaveBytes();
+  return CHECKPOINT_HEAD + prefixBytes(tableBuckets) + nodesSaveBytes() + blocksSaveBytes() + setsSaveBytes();
 }
 
 export function indexSave(p: usize): void {
   store<u64>(p, CHECKPOINT_MAGIC);
   store<u32>(p, blockBytes, 8);
   store<u32>(p, maskWords, 12);
-  store<u32>(p, tableMask, 16);
+  store<u32>(p, tableBuckets, 16);
   store<u32>(p, entries, 20);
   store<u64>(p, bytesSeen, 24);
   store<u64>(p, tokensSeen, 32);
@@ -363,8 +368,8 @@ export function indexSave(p: usize): void {
   store<u32>(p, blocksHeld, 48);
   store<u32>(p, 0, 52);
   p += CHECKPOINT_HEAD;
-  memory.copy(p, table, prefixBytes(tableMask + 1));
-  p += prefixBytes(tableMask + 1);
+  memory.copy(p, table, prefixBytes(tableBuckets));
+  p += prefixBytes(tableBuckets);
   nodesSave(p);
   p += nodesSaveBytes();
   blocksSave(p);
@@ -376,8 +381,8 @@ export function indexSave(p: usize): void {
 export function indexLoad(p: usize, n: usize): bool {
   if (n < CHECKPOINT_HEAD || load<u64>(p) != CHECKPOINT_MAGIC || load<u32>(p, 8) != blockBytes) return false;
   if (load<u64>(p, 40) != load<u64>(key)) return false;
-  const buckets = load<u32>(p, 16) + 1;
-  if (n < CHECKPOINT_HEAD + prefixBytes(buckets)) return false;
+  const buckets = load<u32>(p, 16);
+  if (buckets == 0 || buckets > MAX_BUCKETS || n < CHECKPOINT_HEAD + prefixBytes(buckets)) return false;
   growMask((load<u32>(p, 12) << 6) - 1);
   heap.free(table);
   newTable(buckets);

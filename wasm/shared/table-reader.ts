@@ -17,7 +17,7 @@ import {
   RUN_REMOVES,
   RUN_SETS,
 } from "./layout";
-import { prefixBytes, prefixPut, prefixRemove } from "./prefix-table";
+import { MAX_BUCKETS, prefixBytes, prefixPut, prefixRemove } from "./prefix-table";
 
 // @ts-ignore: decorator
 @inline
@@ -43,9 +43,9 @@ export const FRAME_SNAPSHOT: i32 = 4;
 @inline
 export const FRAME_TOO_LARGE: i32 = 5;
 
-/** Live table: address (0 = none yet), buckets less one, words of a pod mask, set masks. */
+/** Live table: address (0 = none yet), buckets, words of a pod mask, set masks. */
 export let liveTable: usize = 0;
-export let liveMask: u32 = 0;
+export let liveBuckets: u32 = 0;
 export let liveWords: u32 = 1;
 export let liveSets: usize = 0;
 export let liveEntries: u32 = 0;
@@ -68,7 +68,7 @@ let setsB: usize = 0;
 let setsCapacityB: usize = 0;
 let liveIsA: bool = false;
 
-let nextMask: u32 = 0;
+let nextBuckets: u32 = 0;
 let nextWords: u32 = 1;
 let nextEntries: u32 = 0;
 
@@ -123,7 +123,7 @@ function begin(p: usize, n: u32): i32 {
   if (n < 16) return FRAME_REFUSED;
   const buckets = load<u32>(p);
   const words = load<u32>(p, 4);
-  if (buckets == 0 || (buckets & (buckets - 1)) != 0 || words == 0 || words > 16) return FRAME_REFUSED;
+  if (buckets == 0 || buckets > MAX_BUCKETS || words == 0 || words > 16) return FRAME_REFUSED;
   const bytes = prefixBytes(buckets);
   const setBytes = (<usize>MAX_SETS * words) << 3;
   const total = capacityA + capacityB + setsCapacityA + setsCapacityB;
@@ -156,7 +156,7 @@ function begin(p: usize, n: u32): i32 {
     memory.fill(tableA, 0, bytes);
     memory.fill(setsA, 0, words << 3);
   }
-  nextMask = buckets - 1;
+  nextBuckets = buckets;
   nextWords = words;
   nextEntries = load<u32>(p, 8);
   building = true;
@@ -179,7 +179,7 @@ function piece(p: usize, n: u32): i32 {
   if (n < 8) return FRAME_REFUSED;
   const offset = load<u64>(p);
   const bytes = n - 8;
-  if (offset + bytes > <u64>prefixBytes(nextMask + 1)) return FRAME_REFUSED;
+  if (offset + bytes > <u64>prefixBytes(nextBuckets)) return FRAME_REFUSED;
   memory.copy(buildTable() + <usize>offset, p + 8, bytes);
   return FRAME_APPLIED;
 }
@@ -189,7 +189,7 @@ function flip(): void {
   liveTable = toB ? tableB : tableA;
   liveSets = toB ? setsB : setsA;
   liveIsA = !toB;
-  liveMask = nextMask;
+  liveBuckets = nextBuckets;
   liveWords = nextWords;
   liveEntries = nextEntries;
 }
@@ -197,7 +197,7 @@ function flip(): void {
 function delta(p: usize, n: u32): i32 {
   const end = p + n;
   const table = building ? buildTable() : liveTable;
-  const mask = building ? nextMask : liveMask;
+  const buckets = building ? nextBuckets : liveBuckets;
   const words = building ? nextWords : liveWords;
   const sets = building ? buildSets() : liveSets;
   if (!table) return FRAME_REFUSED;
@@ -208,14 +208,14 @@ function delta(p: usize, n: u32): i32 {
     if (run == RUN_PUTS) {
       if (p + count * PUT_BYTES > end) return FRAME_GAP;
       for (let i: u32 = 0; i < count; i++, p += PUT_BYTES) {
-        const added = prefixPut(table, mask, load<u64>(p), load<u32>(p, 8));
+        const added = prefixPut(table, buckets, load<u64>(p), load<u32>(p, 8));
         if (added > 0) liveEntries++;
         else if (added < 0) return FRAME_GAP;
       }
     } else if (run == RUN_REMOVES) {
       if (p + (count << 3) > end) return FRAME_GAP;
       for (let i: u32 = 0; i < count; i++, p += 8) {
-        if (prefixRemove(table, mask, load<u64>(p))) liveEntries--;
+        if (prefixRemove(table, buckets, load<u64>(p))) liveEntries--;
       }
     } else if (run == RUN_SETS) {
       const width = 8 + (words << 3);

@@ -19,7 +19,7 @@ import {
   snapshotDue,
   snapshotTaken,
   table,
-  tableMask,
+  tableBuckets,
   tokensSeen,
 } from "./kv-index";
 import {
@@ -254,7 +254,7 @@ export function deltaRows(): u32 {
 // A snapshot in frames: begin, set definitions, pieces of the table's image, end.
 export function snapshotBegin(): u32 {
   const p = out + HEAD_BYTES;
-  store<u32>(p, tableMask + 1);
+  store<u32>(p, tableBuckets);
   store<u32>(p, maskWords, 4);
   store<u32>(p, entries, 8);
   store<u32>(p, setsHigh(), 12);
@@ -286,7 +286,7 @@ export function snapshotSets(from: u32): u32 {
 
 /** The table's image from byte `from`; 0 at its end. */
 export function snapshotPiece(from: u32): u32 {
-  const total = <u32>prefixBytes(tableMask + 1);
+  const total = <u32>prefixBytes(tableBuckets);
   if (from >= total) return 0;
   const n = min(total - from, (MAX_PAYLOAD - 8) & ~63);
   store<u64>(out + HEAD_BYTES, <u64>from);
@@ -361,7 +361,7 @@ export function statRefused(): u64 {
   return refused;
 }
 export function statBytes(): f64 {
-  return <f64>(nodesBytes() + <usize>blocksCapacity() * 16 + prefixBytes(tableMask + 1));
+  return <f64>(nodesBytes() + <usize>blocksCapacity() * 16 + prefixBytes(tableBuckets));
 }
 export function statBytesSeen(): u64 {
   return bytesSeen;

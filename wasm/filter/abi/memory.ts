@@ -44,17 +44,22 @@ export function allocate(size: usize): usize {
   return at;
 }
 
-/** Entry of a callback. Host calls can re-enter the module, so only the outermost one empties the arena. */
+/**
+ * Entry of a callback. Host calls can re-enter the module, so only the outermost one empties the arena; true for it.
+ */
 // @ts-ignore: decorator
 @inline
-export function enter(): void {
-  if (depth++ == 0) top = arena;
+export function enterArena(): bool {
+  if (depth++) return false;
+  top = arena;
+  return true;
 }
 
+/** End of a callback; true for the outermost one. */
 // @ts-ignore: decorator
 @inline
-export function leave(): void {
-  depth--;
+export function leaveArena(): bool {
+  return --depth == 0;
 }
 
 /** Static UTF-8 text, encoded once when the module starts. */
