@@ -19,6 +19,7 @@ export const COUNTERS = [
   "candidate_pods",
   "passed_pods",
   "scheduling_us",
+  "lost_vms",
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];

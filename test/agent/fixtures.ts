@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { Tokenizer } from "@huggingface/tokenizers";
 import { packageRoot } from "../../agent/package-root.js";
 
 export function fixturePath(name: string): string {
@@ -30,4 +31,16 @@ export function recordedJson(
 ): { topic: string; seq: number; batch: [number, unknown[], number] | null }[] {
   const text = readFileSync(fixturePath(name), "utf8").replace(/([[,:] ?)(\d{16,20})(?=[,\]} ])/g, '$1"$2"');
   return JSON.parse(text);
+}
+
+let tokenizer: Tokenizer | undefined;
+
+/** `count` tokens of the ChatML fixture as its tokenizer gives them for a text that differs by `n`. */
+export function promptTokens(n: number, count: number): number[] {
+  tokenizer ??= new Tokenizer(
+    JSON.parse(readFileSync(fixturePath("model-chatml/tokenizer.json"), "utf8")),
+    {},
+  );
+  const text = `order ${n} of the parser: ${"the socket of the server is read by it. ".repeat(count)}`;
+  return tokenizer.encode(text, { add_special_tokens: false }).ids.slice(0, count);
 }

@@ -15,6 +15,7 @@ import {
   untilReady,
 } from "./agent-for-test.js";
 import { stored, until } from "./event-publisher.js";
+import { promptTokens } from "./fixtures.js";
 
 interface Frame {
   data: Uint8Array;
@@ -32,6 +33,8 @@ const MODELS = 7;
 const POLICY = 8;
 const HELLO = 32;
 const REPORT = 33;
+/** Bytes of a report before its rows: 24, then 17 counters. */
+const HEAD = 24 + 17 * 8;
 const RESYNC = 34;
 
 let seal: (kind: number, payload: Uint8Array) => Uint8Array;
@@ -131,7 +134,7 @@ function block(n: number) {
   return stored({
     hashes: [BigInt(n) + 1n],
     parent: null,
-    tokens: Array.from({ length: 64 }, (_, i) => 400 + n + i),
+    tokens: promptTokens(n, 64),
     blockSize: 64,
   });
 }
@@ -207,15 +210,15 @@ describe("the table stream", () => {
     const address = `127.0.0.1:${pod.port}`;
     const report = (success: bigint, requests: bigint) => {
       const width = 64 + ((address.length + 7) & ~7);
-      const payload = Buffer.alloc(152 + width);
+      const payload = Buffer.alloc(HEAD + width);
       payload.writeBigUInt64LE(1n, 0);
       payload.writeBigUInt64LE(5n, 8);
       payload.writeUInt32LE(1, 20);
       payload.writeBigUInt64LE(success, 24);
-      payload.writeUInt32LE(address.length, 152);
-      payload.writeUInt32LE(4, 156);
-      payload.writeBigUInt64LE(requests, 152 + 16);
-      payload.write(address, 152 + 64);
+      payload.writeUInt32LE(address.length, HEAD);
+      payload.writeUInt32LE(4, HEAD + 4);
+      payload.writeBigUInt64LE(requests, HEAD + 16);
+      payload.write(address, HEAD + 64);
       return seal(REPORT, payload);
     };
     const w = worker(port);

@@ -395,6 +395,95 @@ describe("counting what is under way", () => {
     }
   });
 
+  describe("when a worker's VM is lost with requests under way", () => {
+    /** Gauges of the era in use, as an operator would add them up: the ones of other eras are empty in the end. */
+    const total = (process: Process, kind: string) =>
+      [...process.metrics]
+        .filter(([name]) => name.startsWith(`warmgate_inflight_${kind}_`) && !name.includes("prefill_tokens"))
+        .reduce((sum, [, m]) => sum + m.value, 0n);
+    const workers = async () => {
+      const agent = await TestAgent.create(3);
+      const process = new Process();
+      const hosts = Array.from({ length: 3 }, () => new Host({ configuration, process }));
+      for (const h of hosts) {
+        h.receive(agent.snapshot());
+        h.tick();
+      }
+      // All have signed the roster of VMs at the same time.
+      for (const h of hosts) h.tick(1000);
+      return { process, hosts };
+    };
+
+    test("its share of the gauges is gone within 15 s, and the others' is kept", async () => {
+      const { process, hosts } = await workers();
+      const [dead, ...alive] = hosts as [Host, Host, Host];
+      for (let i = 0; i < 100; i++) dead.chat(chat(long(`dead ${i}`)));
+      const kept = alive.flatMap((h, w) =>
+        Array.from({ length: 7 }, (_, i) => h.chat(chat(long(`w${w} ${i}`)))),
+      );
+      expect(total(process, "requests")).toBe(114n);
+      for (let ms = 0; ms < 15_000; ms += 500) for (const h of alive) h.tick(250);
+      expect(total(process, "requests")).toBe(14n);
+      expect(process.metric("warmgate_lost_vms_total")).toBe(1n);
+      for (const r of kept) r.end();
+      expect(total(process, "requests")).toBe(0n);
+      expect(total(process, "prefills")).toBe(0n);
+    });
+
+    test("a worker that was only stuck comes back with its share", async () => {
+      const { process, hosts } = await workers();
+      const [stuck, ...alive] = hosts as [Host, Host, Host];
+      const held = Array.from({ length: 5 }, (_, i) => stuck.chat(chat(long(`stuck ${i}`))));
+      for (let ms = 0; ms < 15_000; ms += 500) for (const h of alive) h.tick(250);
+      expect(total(process, "requests")).toBe(0n);
+      stuck.tick(1000);
+      expect(total(process, "requests")).toBe(5n);
+      for (const r of held) r.end();
+      expect(total(process, "requests")).toBe(0n);
+    });
+
+    test("many losses one after another leave the gauges right", async () => {
+      const agent = await TestAgent.create(3);
+      const process = new Process();
+      const survivor = new Host({ configuration, process });
+      survivor.receive(agent.snapshot());
+      const own = survivor.chat(chat(long("own")));
+      for (let round = 0; round < 9; round++) {
+        const dead = new Host({ configuration, process });
+        dead.receive(agent.snapshot());
+        dead.tick(1000);
+        for (let i = 0; i < 10; i++) dead.chat(chat(long(`dead ${round} ${i}`)));
+        for (let ms = 0; ms < 20_000; ms += 500) survivor.tick(500);
+        expect(total(process, "requests")).toBe(1n);
+      }
+      own.end();
+      expect(total(process, "requests")).toBe(0n);
+    });
+
+    test("a VM that ends in order is not a loss", async () => {
+      const { process, hosts } = await workers();
+      hosts[0]!.end();
+      for (let ms = 0; ms < 15_000; ms += 500) for (const h of hosts.slice(1)) h.tick(250);
+      expect(process.metric("warmgate_lost_vms_total")).toBe(0n);
+    });
+  });
+
+  test("pods that come and go for ever find gauges", async () => {
+    const agent = await TestAgent.create(3);
+    const host = new Host({ configuration });
+    host.receive(agent.snapshot());
+    for (let round = 0; round < 400; round++) {
+      agent.wire.setPods(agent.pods.map((p, i) => ({ ...p, address: `10.1.${round}.${i + 1}:8000` })));
+      host.receive(agent.wire.drain());
+    }
+    const r = host.chat(chat(long("late")));
+    const all = [...host.process.metrics].filter(([name]) => name.startsWith("warmgate_inflight_requests_"));
+    expect(all.length).toBeLessThanOrEqual(1024);
+    expect(all.reduce((sum, [, m]) => sum + m.value, 0n)).toBe(1n);
+    r.end();
+    expect(all.reduce((sum, [name]) => sum + host.process.metric(name), 0n)).toBe(0n);
+  });
+
   test("follows the host that a retry chose, and leaves out the one that failed for ten seconds", async () => {
     const { agent, host } = await gateway();
     const body = chat(long("warm"));

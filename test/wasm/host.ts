@@ -104,12 +104,12 @@ export class Request {
     return this.onResponseBody(this.responseBody.length, true);
   }
 
-  /** Log, done and delete, in Envoy's order; `flags`: bits of response.flags. */
+  /** Done, as Envoy ends a stream after its access log; `flags`: bits of response.flags. */
   end(flags = 0n): void {
     const bytes = new Uint8Array(8);
     new DataView(bytes.buffer).setBigUint64(0, flags, true);
     this.properties.set("response\0flags", bytes);
-    for (const callback of ["proxy_on_log", "proxy_on_done"]) this.host.call(this, callback);
+    this.host.call(this, "proxy_on_done");
   }
 }
 
@@ -144,7 +144,6 @@ export class Host {
         throw new Error(`the module imports ${from}.${name}`);
     this.#x = new WebAssembly.Instance(module, env).exports as unknown as Exports;
     this.#x["_initialize"]!();
-    this.#x["proxy_on_context_create"]!(1, 0);
     this.#x["proxy_on_vm_start"]!(1, 0);
     if (this.#x["proxy_on_configure"]!(1, this.#configuration.length) !== 1)
       throw new Error("configuration refused");
@@ -183,6 +182,11 @@ export class Host {
     this.#x["proxy_on_grpc_receive"]!(1, this.stream, message.length);
   }
 
+  /** Ends the VM as Envoy does after its last stream. */
+  end(): void {
+    this.#x["proxy_on_done"]!(1);
+  }
+
   closeStream(status = 14): void {
     const token = this.stream;
     this.stream = 0;
@@ -192,7 +196,6 @@ export class Host {
   request(headers: Headers): Request {
     const r = new Request(this, this.#nextId++, headers);
     this.#requests.set(r.id, r);
-    this.#x["proxy_on_context_create"]!(r.id, 1);
     return r;
   }
 

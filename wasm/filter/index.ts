@@ -6,9 +6,11 @@ import { timingEnd, timingStart } from "./callback-timing";
 import { now } from "./host";
 import { onRequestBody, onRequestHeaders, onRequestTrailers } from "./request";
 import { onResponseBody, onResponseHeaders, onStreamEnd } from "./response";
-import { onConfigure, onTick } from "./root";
+import { onConfigure, onRootDone, onTick } from "./root";
 import { streamFind } from "./streams";
 import { streamClosed, streamReceive } from "./table-stream";
+
+let root: u32 = 0;
 
 export function abort(message: string | null, file: string | null, line: u32, column: u32): void {
   unreachable();
@@ -32,20 +34,19 @@ export function malloc(size: u32): usize {
   return allocate(size);
 }
 
-export function proxy_on_context_create(id: u32, parent: u32): void {}
-
-export function proxy_on_vm_start(root: u32, size: u32): u32 {
+export function proxy_on_vm_start(context: u32, size: u32): u32 {
   return 1;
 }
 
-export function proxy_on_configure(root: u32, size: u32): u32 {
+export function proxy_on_configure(context: u32, size: u32): u32 {
+  root = context;
   enter();
   const ok = onConfigure(size);
   leave();
   return ok ? 1 : 0;
 }
 
-export function proxy_on_tick(root: u32): void {
+export function proxy_on_tick(context: u32): void {
   enter();
   onTick();
   leave();
@@ -95,35 +96,27 @@ export function proxy_on_response_body(id: u32, size: u32, endOfStream: u32): u3
   return action;
 }
 
-export function proxy_on_log(id: u32): void {
-  const s = streamFind(id);
-  if (!s) return;
-  enter();
-  onStreamEnd(s);
-  leave();
-}
-
+/** The one end of every stream, after its access log; also the end of the root context. */
 export function proxy_on_done(id: u32): u32 {
   const s = streamFind(id);
-  if (s) {
-    enter();
-    onStreamEnd(s);
-    leave();
-  }
+  enter();
+  if (s) onStreamEnd(s);
+  else if (id == root) onRootDone();
+  leave();
   return 1;
 }
 
-export function proxy_on_grpc_receive(root: u32, token: u32, size: u32): void {
+export function proxy_on_grpc_receive(context: u32, token: u32, size: u32): void {
   enter();
   streamReceive(token, size, now());
   leave();
 }
 
-export function proxy_on_grpc_receive_initial_metadata(root: u32, token: u32, count: u32): void {}
+export function proxy_on_grpc_receive_initial_metadata(context: u32, token: u32, count: u32): void {}
 
-export function proxy_on_grpc_receive_trailing_metadata(root: u32, token: u32, count: u32): void {}
+export function proxy_on_grpc_receive_trailing_metadata(context: u32, token: u32, count: u32): void {}
 
-export function proxy_on_grpc_close(root: u32, token: u32, status: u32): void {
+export function proxy_on_grpc_close(context: u32, token: u32, status: u32): void {
   enter();
   streamClosed(token);
   leave();

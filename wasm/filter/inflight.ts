@@ -1,178 +1,112 @@
-// What is under way on each pod, right across workers: gauges named by slot, because Envoy never frees a metric's
-// name. Which address has which slot is agreed inside the process through one shared-data key.
+// What is under way on each pod, right across workers: gauges that every worker adds to and reads. Each worker also
+// knows its own share of them. When a worker is lost with requests under way, nobody gives its share back; so the
+// others then move to gauges of the next era, where each one's share is all that counts (worker-roster.ts).
 import {
-  podAddress,
-  podAddressSize,
+  podHeadStart,
   podHigh,
   podKnown,
   podOut,
+  podPending,
   podPendingRequests,
-  podHeadStart,
+  podRequests,
   podSetCounts,
   podSetHeadStart,
   podSetOut,
 } from "../core/pods";
 import { MAX_PODS } from "../shared/layout";
-import { Text, text } from "./abi/memory";
-import { CAS_MISMATCH, METRIC_GAUGE, NOT_FOUND, OK } from "./abi/types";
 import {
-  addMetric,
-  defineMetric,
-  getShared,
-  metricValue,
-  recordMetric,
-  resultAt,
-  resultSize,
-  setShared,
-  sharedCas,
-} from "./host";
+  GAUGE_OUT,
+  GAUGE_PREFILLS,
+  GAUGE_REQUESTS,
+  GAUGE_WORK,
+  gaugeId,
+  gaugeSlotOf,
+  slotsBind,
+  slotsUsed,
+} from "./gauge-slots";
+import { addMetric, metricValue, recordMetric } from "./host";
 
-// Record of the shared map, in slot order: address 56 bytes, its length u8, 7 bytes unused.
-// @ts-ignore: decorator
-@inline
-const RECORD: u32 = 64;
-// @ts-ignore: decorator
-@inline
-const ADDRESS_MAX: u32 = 56;
 /** A pod that refused or reset a connection is left out this long. */
 // @ts-ignore: decorator
 @inline
 export const OUT_NS: u64 = 10000000000;
-
-const SLOTS_KEY = text("warmgate.slots");
-const NAME_REQUESTS = text("warmgate_inflight_requests_slot_");
-const NAME_PENDING = text("warmgate_inflight_prefills_slot_");
-const NAME_TOKENS = text("warmgate_inflight_prefill_tokens_slot_");
-const NAME_OUT = text("warmgate_left_out_until_ms_slot_");
-
-const shared: usize = heap.alloc(MAX_PODS * RECORD);
-const nameScratch: usize = heap.alloc(128);
-// Per gauge slot: ids of its four gauges; 0 = not defined yet.
-const ids: usize = heap.alloc(MAX_PODS << 4);
-memory.fill(ids, 0, MAX_PODS << 4);
-// Per pod slot of the table: gauge slot + 1.
-const gaugeOf: usize = heap.alloc(MAX_PODS << 1);
-memory.fill(gaugeOf, 0, MAX_PODS << 1);
-
-function gaugeName(prefix: Text, slot: u32): usize {
-  memory.copy(nameScratch, prefix.at, prefix.size);
-  let n = prefix.size;
-  let divisor: u32 = 1000;
-  let started = false;
-  let rest = slot;
-  while (divisor) {
-    const digit = rest / divisor;
-    rest -= digit * divisor;
-    if (digit || started || divisor == 1) {
-      store<u8>(nameScratch + n, <u8>(48 + digit));
-      n++;
-      started = true;
-    }
-    divisor /= 10;
-  }
-  return n;
-}
-
-function define(slot: u32): void {
-  const at = ids + (<usize>slot << 4);
-  if (load<u32>(at)) return;
-  store<u32>(at, defineMetric(METRIC_GAUGE, nameScratch, gaugeName(NAME_REQUESTS, slot)));
-  store<u32>(at, defineMetric(METRIC_GAUGE, nameScratch, gaugeName(NAME_PENDING, slot)), 4);
-  store<u32>(at, defineMetric(METRIC_GAUGE, nameScratch, gaugeName(NAME_TOKENS, slot)), 8);
-  store<u32>(at, defineMetric(METRIC_GAUGE, nameScratch, gaugeName(NAME_OUT, slot)), 12);
-}
-
-/** Gives every known pod its gauges. Called when the pod section changes; false when the host would not agree. */
-export function inflightBind(): bool {
-  for (let tries = 0; tries < 8; tries++) {
-    const status = getShared(SLOTS_KEY);
-    if (status != OK && status != NOT_FOUND) return false;
-    let used: u32 = 0;
-    if (status == OK && resultSize <= MAX_PODS * RECORD) {
-      used = <u32>resultSize / RECORD;
-      memory.copy(shared, resultAt, used * RECORD);
-    }
-    const before = used;
-    const cas = sharedCas;
-    for (let pod: u32 = 0; pod < podHigh; pod++) {
-      store<u16>(gaugeOf + (<usize>pod << 1), 0);
-      const size = podAddressSize(pod);
-      if (!podKnown(pod) || size == 0 || size > ADDRESS_MAX) continue;
-      let slot: u32 = 0;
-      for (; slot < used; slot++) {
-        const r = shared + <usize>slot * RECORD;
-        if (load<u8>(r, ADDRESS_MAX) == <u8>size && memory.compare(r, podAddress(pod), size) == 0) break;
-      }
-      if (slot == MAX_PODS) continue;
-      if (slot == used) {
-        const r = shared + <usize>slot * RECORD;
-        memory.fill(r, 0, RECORD);
-        memory.copy(r, podAddress(pod), size);
-        store<u8>(r, <u8>size, ADDRESS_MAX);
-        used++;
-      }
-      store<u16>(gaugeOf + (<usize>pod << 1), <u16>(slot + 1));
-    }
-    if (used != before) {
-      const wrote = setShared(SLOTS_KEY, shared, used * RECORD, cas);
-      if (wrote == CAS_MISMATCH) continue;
-      if (wrote != OK) return false;
-    }
-    for (let pod: u32 = 0; pod < podHigh; pod++) {
-      const slot = load<u16>(gaugeOf + (<usize>pod << 1));
-      if (slot) define(<u32>slot - 1);
-    }
-    return true;
-  }
-  return false;
-}
-
+/** Eras have so many names; after the last one the first is used again. */
 // @ts-ignore: decorator
 @inline
-function gauges(pod: u32): usize {
-  const slot = load<u16>(gaugeOf + (<usize>pod << 1));
-  return slot ? ids + (<usize>(slot - 1) << 4) : 0;
+export const ERAS: u32 = 4;
+
+/** Name of the gauges in use. */
+let era: u32 = 0;
+// This VM's share per gauge slot: requests, prefills, prefill work, i64 each, and 8 bytes unused.
+const shares: usize = heap.alloc(MAX_PODS << 5);
+memory.fill(shares, 0, MAX_PODS << 5);
+
+/** Gives every known pod its gauges. Called when the pod section changes. */
+export function inflightBind(): bool {
+  return slotsBind(era);
 }
 
 /** Gauge slot + 1 of a pod slot, 0 for none; a stream keeps it so that it gives back what it took, whatever comes. */
 export function gaugeSlot(pod: u32): u32 {
-  return pod < MAX_PODS ? <u32>load<u16>(gaugeOf + (<usize>pod << 1)) : 0;
+  return gaugeSlotOf(pod);
 }
 
-/** Counts a request in (by = 1) or out (by = -1) on a gauge slot + 1. */
-export function countRequest(slot: u32, by: i64): void {
-  if (slot) addMetric(load<u32>(ids + (<usize>(slot - 1) << 4)), by);
+// @ts-ignore: decorator
+@inline
+function add(slot: u32, gauge: u32, by: i64): void {
+  const at = shares + (<usize>slot << 5) + (gauge << 3);
+  store<i64>(at, load<i64>(at) + by);
+  addMetric(gaugeId(era, slot, gauge), by);
 }
 
-/** Counts a prefill of `tokens` units of work (core/pick.ts) in or out on a gauge slot + 1. */
-export function countPrefill(slot: u32, by: i64, tokens: u32): void {
+/**
+ * Counts a request in (by = 1) or out (by = -1) on a gauge slot + 1, and in the columns of `pod`, -1 for none: what
+ * other workers do comes with the next reading, what this one does is known at once.
+ */
+export function countRequest(slot: u32, pod: i32, by: i64): void {
   if (!slot) return;
-  const at = ids + (<usize>(slot - 1) << 4);
-  addMetric(load<u32>(at, 4), by);
-  addMetric(load<u32>(at, 8), by * <i64>tokens);
+  add(slot - 1, GAUGE_REQUESTS, by);
+  if (pod < 0) return;
+  const p = <u32>pod;
+  podSetCounts(p, <u32>max<i64>(<i64>podRequests(p) + by, 0), podPendingRequests(p), podPending(p));
+}
+
+/** Counts a prefill of `work` units (core/pick.ts) in or out, as `countRequest` does. */
+export function countPrefill(slot: u32, pod: i32, by: i64, work: u32, nowNs: u64): void {
+  if (!slot) return;
+  add(slot - 1, GAUGE_PREFILLS, by);
+  add(slot - 1, GAUGE_WORK, by * <i64>work);
+  if (pod < 0) return;
+  const p = <u32>pod;
+  const pending = <u64>max<i64>(<i64>podPendingRequests(p) + by, 0);
+  setCounts(p, podRequests(p), pending, pending ? max<f64>(podPending(p) + <f64>by * <f64>work, 0) : 0, nowNs);
+}
+
+function setCounts(pod: u32, requests: u32, pending: u64, work: f64, nowNs: u64): void {
+  const before = <u64>podPendingRequests(pod);
+  podSetCounts(pod, requests, <u32>pending, work);
+  if (pending == 0) podSetHeadStart(pod, 0);
+  else if (before == 0 || before > pending || podHeadStart(pod) == 0) podSetHeadStart(pod, nowNs);
 }
 
 /** Leaves a pod out for OUT_NS, for all workers of the process. */
 export function leaveOut(pod: u32, nowNs: u64): void {
   podSetOut(pod, nowNs + OUT_NS);
-  const at = gauges(pod);
-  if (at) recordMetric(load<u32>(at, 12), (nowNs + OUT_NS) / 1000000);
+  const slot = gaugeSlotOf(pod);
+  if (slot) recordMetric(gaugeId(era, slot - 1, GAUGE_OUT), (nowNs + OUT_NS) / 1000000);
 }
 
-/** Reads the process-wide values of one pod into its columns. */
-export function inflightRead(pod: u32, nowNs: u64): void {
-  const at = gauges(pod);
-  if (!at) return;
-  const pendingBefore = podPendingRequests(pod);
-  // A gauge below zero would be a fault of a trapped VM; it reads as a huge number and counts as nothing.
-  const requests = sane(metricValue(load<u32>(at)));
-  const pending = sane(metricValue(load<u32>(at, 4)));
-  const tokens = sane(metricValue(load<u32>(at, 8)));
-  podSetCounts(pod, <u32>requests, <u32>pending, <f64>tokens);
-  if (pending == 0) podSetHeadStart(pod, 0);
-  else if (pendingBefore == 0 || <u64>pendingBefore > pending || podHeadStart(pod) == 0) podSetHeadStart(pod, nowNs);
-  const until = metricValue(load<u32>(at, 12));
-  if (until * 1000000 > nowNs && !podOut(pod, nowNs)) podSetOut(pod, until * 1000000);
+/** Reads the process-wide counts of one pod into its columns; true when they were others. */
+export function inflightRead(pod: u32, nowNs: u64): bool {
+  const slot = gaugeSlotOf(pod);
+  if (!slot) return false;
+  // A gauge below zero would be a fault of a lost VM; it reads as a huge number and counts as nothing.
+  const requests = <u32>sane(metricValue(gaugeId(era, slot - 1, GAUGE_REQUESTS)));
+  const pending = sane(metricValue(gaugeId(era, slot - 1, GAUGE_PREFILLS)));
+  const work = <f64>sane(metricValue(gaugeId(era, slot - 1, GAUGE_WORK)));
+  if (requests == podRequests(pod) && <u32>pending == podPendingRequests(pod) && work == podPending(pod)) return false;
+  setCounts(pod, requests, pending, work, nowNs);
+  return true;
 }
 
 // @ts-ignore: decorator
@@ -184,6 +118,28 @@ function sane(v: u64): u64 {
 /** Reads all pods; from the tick. */
 export function inflightReadAll(nowNs: u64): void {
   for (let pod: u32 = 0; pod < podHigh; pod++) {
-    if (podKnown(pod)) inflightRead(pod, nowNs);
+    const slot = podKnown(pod) ? gaugeSlotOf(pod) : 0;
+    if (!slot) continue;
+    inflightRead(pod, nowNs);
+    const until = metricValue(gaugeId(era, slot - 1, GAUGE_OUT));
+    if (until * 1000000 > nowNs && !podOut(pod, nowNs)) podSetOut(pod, until * 1000000);
+  }
+}
+
+/** Moves this VM's share to the gauges of another era. */
+export function inflightEnter(next: u32): void {
+  era = next & (ERAS - 1);
+  for (let slot: u32 = 0; slot < MAX_PODS; slot++) {
+    for (let gauge: u32 = 0; gauge < 3; gauge++) {
+      const share = load<i64>(shares + (<usize>slot << 5) + (gauge << 3));
+      if (share) addMetric(gaugeId(era, slot, gauge), share);
+    }
+  }
+}
+
+/** Empties the gauges of an era that nobody counts on. */
+export function inflightEmpty(other: u32): void {
+  for (let slot: u32 = 0; slot < slotsUsed; slot++) {
+    for (let gauge: u32 = 0; gauge < 3; gauge++) recordMetric(gaugeId(other & (ERAS - 1), slot, gauge), 0);
   }
 }

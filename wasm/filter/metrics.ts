@@ -55,6 +55,9 @@ export const C_PASSED: u32 = 14;
 // @ts-ignore: decorator
 @inline
 export const C_SCHEDULING_US: u32 = 15;
+// @ts-ignore: decorator
+@inline
+export const C_LOST_VMS: u32 = 16;
 
 const NAMES: StaticArray<Text> = [
   text("warmgate_decisions_success_total"),
@@ -73,6 +76,7 @@ const NAMES: StaticArray<Text> = [
   text("warmgate_candidate_pods_total"),
   text("warmgate_passed_pods_total"),
   text("warmgate_scheduling_us_total"),
+  text("warmgate_lost_vms_total"),
 ];
 // Of the VM that reported last: workers of one process hold the same table.
 const MEMORY = text("warmgate_memory_bytes");

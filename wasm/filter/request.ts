@@ -315,8 +315,11 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   let found = pick(model, promptTokens, spread, perPodRate, t0);
   if (found) {
     // The columns are up to a tick old; the best few are looked at live before the choice is final.
-    for (let i: u32 = 0; i < found; i++) inflightRead(picked(i), t0);
-    found = pick(model, promptTokens, spread, perPodRate, t0);
+    let changed = false;
+    for (let i: u32 = 0; i < found; i++) {
+      if (inflightRead(picked(i), t0)) changed = true;
+    }
+    if (changed) found = pick(model, promptTokens, spread, perPodRate, t0);
   }
   count(C_CANDIDATES, pickCandidates);
   count(C_PASSED, pickPassed);
@@ -333,17 +336,18 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   const pod = picked(0);
   writeDestination(found);
   s.pod = pod;
-  s.predicted = min(matchTokens(pod), <u32>promptTokens);
+  s.predicted = matchTokens(pod);
+  // The engine counted the matched part; dense scripts have far more tokens than bytes suggest.
+  if (s.predicted) promptTokens = max(promptTokens, <f64>s.predicted + 1);
   s.uncached = blocks ? <u32>max(promptTokens - <f64>s.predicted, 1) : <u32>promptTokens;
   s.work = <u32>min(prefillWork(<f64>s.predicted, <f64>s.uncached), 1e9);
   s.alone = podPendingRequests(pod) == 0;
   s.gauge = gaugeSlot(pod);
-  countRequest(s.gauge, 1);
+  countRequest(s.gauge, s.pod, 1);
   if (promptTokens > 0) {
-    countPrefill(s.gauge, 1, s.work);
+    countPrefill(s.gauge, s.pod, 1, s.work, t2);
     s.prefillCounted = true;
   }
-  inflightRead(pod, t2);
   for (let j = matchBlocks(pod); j < blocks; j++) {
     speculativeAdd(load<u64>(hashes + (<usize>j << 3)), pod, t0 / 1000000);
   }

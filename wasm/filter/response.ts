@@ -23,7 +23,7 @@ import {
 } from "./abi/types";
 import { bodyMode } from "./configuration";
 import { buffer, getHeader, now, property, resultAt, resultSize, scratch, setHeader } from "./host";
-import { countPrefill, countRequest, gaugeSlot, inflightRead, leaveOut } from "./inflight";
+import { countPrefill, countRequest, gaugeSlot, leaveOut } from "./inflight";
 import { C_LEFT_OUT, C_MOVED, count } from "./metrics";
 import { recordFirstToken, recordRequest } from "./report";
 import {
@@ -98,11 +98,11 @@ function followHost(s: Stream): void {
     count(C_LEFT_OUT);
   }
   const slot = actual >= 0 ? gaugeSlot(actual) : 0;
-  countRequest(s.gauge, -1);
-  countRequest(slot, 1);
+  countRequest(s.gauge, s.pod, -1);
+  countRequest(slot, actual, 1);
   if (s.prefillCounted) {
-    countPrefill(s.gauge, -1, s.work);
-    countPrefill(slot, 1, s.work);
+    countPrefill(s.gauge, s.pod, -1, s.work, t);
+    countPrefill(slot, actual, 1, s.work, t);
   }
   s.gauge = slot;
   s.pod = actual;
@@ -144,8 +144,7 @@ function firstToken(s: Stream, size: u32, endOfStream: bool): void {
 function releasePrefill(s: Stream, t: u64): void {
   if (!s.prefillCounted) return;
   s.prefillCounted = false;
-  countPrefill(s.gauge, -1, s.work);
-  if (s.pod >= 0) inflightRead(<u32>s.pod, t);
+  countPrefill(s.gauge, s.pod, -1, s.work, t);
 }
 
 /** Whether the answer is JSON that says its length and is at most HELD_BYTES. */
@@ -208,11 +207,8 @@ export function onStreamEnd(s: Stream): void {
   if (s.state == DISPATCHED) {
     if (!s.responseDone && s.pod >= 0) blame(s, t);
     releasePrefill(s, t);
-    countRequest(s.gauge, -1);
-    if (s.pod >= 0) {
-      recordRequest(<u32>s.pod, s.promptTokens, s.predicted);
-      inflightRead(<u32>s.pod, t);
-    }
+    countRequest(s.gauge, s.pod, -1);
+    if (s.pod >= 0) recordRequest(<u32>s.pod, s.promptTokens, s.predicted);
   }
   streamDrop(s);
 }

@@ -27,7 +27,8 @@ import { C_SUCCESS, C_WATCHDOG, count, metricsDefine, metricsFlush, processCount
 import { sendReport } from "./report";
 import { bodySeen, countBlindResume, decideOnHeaders, RENDER_BYTES, setArrivalRate } from "./request";
 import { streamWalk, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
-import { streamIdentify, streamOpen, streamTick } from "./table-stream";
+import { streamIdentify, streamOpen, streamTick, vmId } from "./table-stream";
+import { rosterLeave, rosterSign } from "./worker-roster";
 
 // @ts-ignore: decorator
 @inline
@@ -104,8 +105,14 @@ export function onTick(): void {
     }
     lastDecisions = decisions;
     lastSecond = t;
+    rosterSign(vmId, t / 1000000);
     if (streamOpen()) sendReport();
   }
+}
+
+/** The VM is about to end: its last stream is gone. */
+export function onRootDone(): void {
+  if (started) rosterLeave(vmId);
 }
 
 function watchdog(t: u64): void {

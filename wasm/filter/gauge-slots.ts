@@ -1,0 +1,152 @@
+// Which pod has which gauges. Envoy never frees a metric's name, so gauges are named by slot, and which address has
+// which slot is agreed inside the process through one shared-data key.
+import { podAddress, podAddressSize, podByAddress, podHigh, podKnown } from "../core/pods";
+import { MAX_PODS } from "../shared/layout";
+import { Text, text } from "./abi/memory";
+import { CAS_MISMATCH, METRIC_GAUGE, NOT_FOUND, OK } from "./abi/types";
+import { defineMetric, getShared, metricValue, recordMetric, resultAt, resultSize, setShared, sharedCas } from "./host";
+
+// Record of the shared map, in slot order: address 56 bytes, its length u8, 7 bytes unused.
+// @ts-ignore: decorator
+@inline
+const RECORD: u32 = 64;
+// @ts-ignore: decorator
+@inline
+const ADDRESS_MAX: u32 = 56;
+
+// The gauges of a slot.
+// @ts-ignore: decorator
+@inline
+export const GAUGE_REQUESTS: u32 = 0;
+// @ts-ignore: decorator
+@inline
+export const GAUGE_PREFILLS: u32 = 1;
+// @ts-ignore: decorator
+@inline
+export const GAUGE_WORK: u32 = 2;
+/** Not a count: until when the pod is left out, ms. */
+// @ts-ignore: decorator
+@inline
+export const GAUGE_OUT: u32 = 3;
+
+const SLOTS_KEY = text("warmgate.slots");
+const NAMES: StaticArray<Text> = [
+  text("warmgate_inflight_requests"),
+  text("warmgate_inflight_prefills"),
+  text("warmgate_inflight_prefill_tokens"),
+  text("warmgate_left_out_until_ms"),
+];
+const ERA = text("_era_");
+const SLOT = text("_slot_");
+
+const shared: usize = heap.alloc(MAX_PODS * RECORD);
+const nameScratch: usize = heap.alloc(128);
+// Per era and gauge slot: ids of its four gauges; 0 = not defined yet.
+// @ts-ignore: decorator
+@inline
+const ERA_BYTES: u32 = MAX_PODS << 4;
+const ids: usize = heap.alloc(ERA_BYTES * 4);
+memory.fill(ids, 0, ERA_BYTES * 4);
+// Per pod slot of the table: gauge slot + 1.
+const slotOf: usize = heap.alloc(MAX_PODS << 1);
+memory.fill(slotOf, 0, MAX_PODS << 1);
+
+/** Gauge slots in use, by this VM's knowledge. */
+export let slotsUsed: u32 = 0;
+
+function put(t: Text, at: usize): usize {
+  memory.copy(at, t.at, t.size);
+  return at + t.size;
+}
+
+function putNumber(v: u32, at: usize): usize {
+  let divisor: u32 = 1000;
+  while (divisor > 1 && v < divisor) divisor /= 10;
+  for (; divisor; divisor /= 10) {
+    store<u8>(at, <u8>(48 + (v / divisor) % 10));
+    at++;
+  }
+  return at;
+}
+
+/** Id of a gauge, for `addMetric` and its like; defined at first use. Era 0 is not named. */
+export function gaugeId(era: u32, slot: u32, gauge: u32): u32 {
+  if (gauge == GAUGE_OUT) era = 0;
+  const at = ids + <usize>era * ERA_BYTES + (<usize>slot << 4) + (gauge << 2);
+  let id = load<u32>(at);
+  if (id) return id;
+  let end = put(unchecked(NAMES[gauge]), nameScratch);
+  if (era) end = putNumber(era, put(ERA, end));
+  end = putNumber(slot, put(SLOT, end));
+  id = defineMetric(METRIC_GAUGE, nameScratch, end - nameScratch);
+  store<u32>(at, id);
+  return id;
+}
+
+/** Gauge slot + 1 of a pod slot, 0 for none. */
+// @ts-ignore: decorator
+@inline
+export function gaugeSlotOf(pod: u32): u32 {
+  return pod < MAX_PODS ? <u32>load<u16>(slotOf + (<usize>pod << 1)) : 0;
+}
+
+/** Slot of an address among the first `used` ones, or `used`. */
+function find(p: usize, size: u32, used: u32): u32 {
+  let slot: u32 = 0;
+  for (; slot < used; slot++) {
+    const r = shared + <usize>slot * RECORD;
+    if (load<u8>(r, ADDRESS_MAX) == <u8>size && memory.compare(r, p, size) == 0) break;
+  }
+  return slot;
+}
+
+/** A slot whose pod is gone and has nothing under way; MAX_PODS when there is none. */
+function findFree(era: u32): u32 {
+  for (let slot: u32 = 0; slot < MAX_PODS; slot++) {
+    const r = shared + <usize>slot * RECORD;
+    if (podByAddress(r, load<u8>(r, ADDRESS_MAX)) >= 0) continue;
+    if (metricValue(gaugeId(era, slot, GAUGE_REQUESTS)) == 0) return slot;
+  }
+  return MAX_PODS;
+}
+
+/** Gives every known pod its slot. Called when the pod section changes; false when the host would not agree. */
+export function slotsBind(era: u32): bool {
+  for (let tries = 0; tries < 8; tries++) {
+    const status = getShared(SLOTS_KEY);
+    if (status != OK && status != NOT_FOUND) return false;
+    let used: u32 = 0;
+    if (status == OK && resultSize <= MAX_PODS * RECORD) {
+      used = <u32>resultSize / RECORD;
+      memory.copy(shared, resultAt, used * RECORD);
+    }
+    const cas = sharedCas;
+    let changed = false;
+    for (let pod: u32 = 0; pod < podHigh; pod++) {
+      store<u16>(slotOf + (<usize>pod << 1), 0);
+      const size = podAddressSize(pod);
+      if (!podKnown(pod) || size == 0 || size > ADDRESS_MAX) continue;
+      let slot = find(podAddress(pod), size, used);
+      if (slot == used) {
+        if (slot == MAX_PODS) slot = findFree(era);
+        else used++;
+        if (slot == MAX_PODS) continue;
+        const r = shared + <usize>slot * RECORD;
+        memory.fill(r, 0, RECORD);
+        memory.copy(r, podAddress(pod), size);
+        store<u8>(r, <u8>size, ADDRESS_MAX);
+        recordMetric(gaugeId(era, slot, GAUGE_OUT), 0);
+        changed = true;
+      }
+      store<u16>(slotOf + (<usize>pod << 1), <u16>(slot + 1));
+    }
+    if (changed) {
+      const wrote = setShared(SLOTS_KEY, shared, used * RECORD, cas);
+      if (wrote == CAS_MISMATCH) continue;
+      if (wrote != OK) return false;
+    }
+    slotsUsed = used;
+    return true;
+  }
+  return false;
+}
