@@ -4,7 +4,7 @@ import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from "@fastify/typ
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
 import type { Logger } from "pino";
 import type { AgentConfig } from "./config/load.js";
-import { replyError } from "./errors.js";
+import { codeOfStatus, replyError } from "./errors.js";
 import indexState from "./plugins/index-state.js";
 import kvEvents from "./plugins/kv-events.js";
 import load from "./plugins/load.js";
@@ -12,6 +12,8 @@ import metrics from "./plugins/metrics.js";
 import models from "./plugins/models.js";
 import table from "./plugins/table.js";
 import tableStream from "./plugins/table-stream.js";
+import policy from "./policy/plugin.js";
+import { PolicyStore } from "./policy/store.js";
 import api from "./routes/api.js";
 import health from "./routes/health.js";
 
@@ -38,23 +40,35 @@ export async function buildApp(config: AgentConfig, log: Logger): Promise<Fastif
   app.setNotFoundHandler((request, reply) =>
     replyError(reply, "not_found", `there is no ${request.method} ${request.url}`),
   );
-  app.setErrorHandler((error: Error & { validation?: unknown }, request, reply) => {
-    if (error.validation) return replyError(reply, "invalid_request", error.message);
+  app.setErrorHandler((error: Error & { validation?: unknown; statusCode?: number }, request, reply) => {
+    const code = error.validation ? "invalid_request" : codeOfStatus(error.statusCode);
+    if (code) return replyError(reply, code, error.message);
     request.log.error({ err: error }, "a request failed");
     return replyError(reply, "internal", "the agent failed at this request; its log says why");
   });
 
   await app.register(swagger, {
-    openapi: { openapi: "3.1.0", info: { title: "Warmgate agent", version: "1" } },
+    openapi: {
+      openapi: "3.1.0",
+      info: { title: "Warmgate agent", version: "1" },
+      components: {
+        securitySchemes: {
+          token: { type: "http", scheme: "bearer", description: "tokenFile, where there is one" },
+        },
+      },
+    },
   });
-  await app.register(indexState, { config });
+  const store = await PolicyStore.open(config, log.child({ component: "policy" }));
+  await app.register(indexState, { config: { ...config, policy: store.current.program } });
   await app.register(table);
   await app.register(kvEvents);
   await app.register(models);
   await app.register(load);
   await app.register(tableStream);
   await app.register(metrics);
+  await app.register(policy, { store });
   await app.register(health);
   await app.register(api, { prefix: "/api/v1" });
+  app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   return app as unknown as FastifyInstance;
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // warmgate: the command line.
 import { Command, CommanderError } from "commander";
+import { sidecarCommand } from "../sidecar/cli-command.js";
 import { loadConfig } from "./config/load.js";
 import { ConfigError, EXIT, StartError } from "./errors.js";
 import { agentLog, serve } from "./server.js";
@@ -30,6 +31,8 @@ Exit codes:  ${EXIT.ok} ended as asked, ${EXIT.failed} could not start or failed
     }
     await serve(config, agentLog());
   });
+
+program.addCommand(sidecarCommand().copyInheritedSettings(program));
 
 try {
   await program.parseAsync();

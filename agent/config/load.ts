@@ -2,13 +2,17 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
-import { LineCounter, type Node, parseDocument } from "yaml";
+import { type Document, LineCounter, type Node, parseDocument } from "yaml";
 import { ConfigError } from "../errors.js";
 import { packageRoot } from "../package-root.js";
+import { type CheckedPolicy, checkPolicy } from "../policy/check.js";
+import type { Note, PolicyProgram } from "../policy/compile.js";
+import { digestOf } from "../policy/digest.js";
+import type { Policy } from "../policy/document.js";
 import type { Role } from "../wire.js";
 import { durationMs } from "./duration.js";
 import { type ConfigDocument, ConfigSchema } from "./schema.js";
-import { type Problem, problemsOf } from "./validate.js";
+import { dotted, type Path, type Problem, problemsOf } from "./validate.js";
 
 /** Where to listen; port 0 means a free one. */
 export interface Listen {
@@ -38,18 +42,6 @@ export interface PoolConfig {
   pods: PodConfig[];
 }
 
-export interface PolicyConfig {
-  profile: "warm-until-busy" | "weighted";
-  weights: { prefix: number; load: number; inflight: number };
-  bodyReadBytes: number;
-  blockBytes: number;
-  maxEntries: number;
-  /** How long a filter uses its table without the agent, ms. */
-  staleMaxMs: number;
-  debugHeaders: "all" | "trusted" | "none";
-  reservedFields: "reject" | "allow";
-}
-
 export interface AgentConfig {
   http: Listen;
   stream: Listen;
@@ -60,7 +52,14 @@ export interface AgentConfig {
   /** All in ms. */
   scrape: { intervalMs: number; timeoutMs: number; ttlMs: number };
   pools: PoolConfig[];
-  policy: PolicyConfig;
+  /** What gateways run. */
+  policy: PolicyProgram;
+  /** The policy that the file says, with nothing left out. */
+  policyDocument: Policy;
+  /** What of it does not act as it is written. */
+  policyNotes: Note[];
+  /** Digest of the file's policy as it is written there: another one means that somebody changed it. */
+  policyDigest: string;
 }
 
 /** Prefill rate assumed until a pod shows its own: an 8B model on an H200 (docs/rationale.md). */
@@ -89,36 +88,48 @@ export function parseConfig(text: string, file: string): AgentConfig {
   const problems: Problem[] = doc.errors.map((e) => ({
     line: e.linePos?.[0].line ?? 1,
     column: e.linePos?.[0].col ?? 1,
-    path: "",
+    path: [],
     message: e.message.split("\n")[0]!.replace(/ at line \d+, column \d+:?$/, ""),
   }));
   if (problems.length === 0) problems.push(...problemsOf(doc, lines, ConfigSchema));
   fail(file, problems);
   const document = doc.toJS() as ConfigDocument;
-  const at = (path: (string | number)[], message: string): Problem => {
-    const node = doc.getIn(path, true) as Node | undefined;
-    const { line, col } = lines.linePos(node?.range?.[0] ?? 0);
-    const name = path.map((p, i) => (typeof p === "number" ? `[${p}]` : i ? `.${p}` : p)).join("");
-    return { line: Math.max(1, line), column: Math.max(1, col), path: name, message };
+  const at = (path: Path, message: string): Problem => {
+    const { line, col } = lines.linePos(nodeNear(doc, path)?.range?.[0] ?? 0);
+    return { line: Math.max(1, line), column: Math.max(1, col), path, message };
   };
   const contradictions = contradictionsOf(document, at);
+  const policy = checkPolicy(document.policy ?? {});
+  if (!policy.right) contradictions.push(...policy.mistakes.map((m) => at(["policy", ...m.path], m.message)));
   fail(file, contradictions);
-  return normalize(document, file, (path, message) => {
+  return normalize(document, policy as CheckedPolicy, file, (path, message) => {
     fail(file, [at(path, message)]);
     throw new ConfigError(message);
   });
+}
+
+/** The node at a path, or the nearest one above it. */
+function nodeNear(doc: Document, path: Path): Node | undefined {
+  for (let depth = path.length; depth > 0; depth--) {
+    const node = doc.getIn(path.slice(0, depth), true) as Node | undefined;
+    if (node?.range) return node;
+  }
+  return undefined;
 }
 
 function fail(file: string, problems: Problem[]): void {
   if (problems.length === 0) return;
   throw new ConfigError(
     problems
-      .map((p) => `${file}:${p.line}:${p.column}: ${p.path === "" ? "" : `${p.path}: `}${p.message}`)
+      .map(
+        (p) =>
+          `${file}:${p.line}:${p.column}: ${p.path.length === 0 ? "" : `${dotted(p.path)}: `}${p.message}`,
+      )
       .join("\n"),
   );
 }
 
-type At = (path: (string | number)[], message: string) => Problem;
+type At = (path: Path, message: string) => Problem;
 
 function contradictionsOf(doc: ConfigDocument, at: At): Problem[] {
   const problems: Problem[] = [];
@@ -163,11 +174,11 @@ function contradictionsOf(doc: ConfigDocument, at: At): Problem[] {
 
 function normalize(
   doc: ConfigDocument,
+  policy: CheckedPolicy,
   file: string,
-  refuse: (path: (string | number)[], message: string) => never,
+  refuse: (path: Path, message: string) => never,
 ): AgentConfig {
   const base = dirname(resolve(file));
-  const policy = doc.policy ?? {};
   let token: string | null = null;
   if (doc.tokenFile !== undefined) {
     token = readText(resolve(base, doc.tokenFile), (why) => refuse(["tokenFile"], why)).trim();
@@ -205,20 +216,10 @@ function normalize(
         prefillTokensPerSecond: pod.prefillTokensPerSecond ?? DEFAULT_PREFILL_TOKENS_PER_SECOND,
       })),
     })),
-    policy: {
-      profile: policy.scheduling?.profile ?? "warm-until-busy",
-      weights: {
-        prefix: policy.scheduling?.weights?.prefix ?? 50,
-        load: policy.scheduling?.weights?.load ?? 30,
-        inflight: policy.scheduling?.weights?.inflight ?? 20,
-      },
-      bodyReadBytes: policy.limits?.bodyReadBytes ?? 524_288,
-      blockBytes: policy.limits?.blockBytes ?? 128,
-      maxEntries: policy.limits?.maxEntries ?? 1_000_000,
-      staleMaxMs: durationMs(policy.limits?.staleMax ?? "10m"),
-      debugHeaders: policy.headers?.debugHeaders ?? "trusted",
-      reservedFields: policy.requests?.reservedFields ?? "reject",
-    },
+    policy: policy.program,
+    policyDocument: policy.policy,
+    policyNotes: policy.notes,
+    policyDigest: digestOf(doc.policy ?? {}),
   };
 }
 

@@ -1,5 +1,6 @@
 // Shape of warmgate.yaml. docs/configuration.md explains each key; the validator walks this schema.
 import { type Static, Type } from "typebox";
+import { PolicyInputSchema } from "../policy/document.js";
 import { DURATION_PATTERN } from "./duration.js";
 
 const closed = { additionalProperties: false } as const;
@@ -41,57 +42,6 @@ const PoolSchema = Type.Object(
   closed,
 );
 
-const PolicySchema = Type.Object(
-  {
-    scheduling: Type.Optional(
-      Type.Object(
-        {
-          profile: Type.Optional(Type.Union([Type.Literal("warm-until-busy"), Type.Literal("weighted")])),
-          weights: Type.Optional(
-            Type.Object(
-              {
-                prefix: Type.Optional(Type.Number({ minimum: 0 })),
-                load: Type.Optional(Type.Number({ minimum: 0 })),
-                inflight: Type.Optional(Type.Number({ minimum: 0 })),
-              },
-              closed,
-            ),
-          ),
-        },
-        closed,
-      ),
-    ),
-    limits: Type.Optional(
-      Type.Object(
-        {
-          bodyReadBytes: Type.Optional(Type.Integer({ minimum: 1024, maximum: 16_777_216 })),
-          blockBytes: Type.Optional(Type.Union([Type.Literal(64), Type.Literal(128), Type.Literal(256)])),
-          maxEntries: Type.Optional(Type.Integer({ minimum: 1000, maximum: 16_000_000 })),
-          staleMax: Type.Optional(Duration),
-        },
-        closed,
-      ),
-    ),
-    headers: Type.Optional(
-      Type.Object(
-        {
-          debugHeaders: Type.Optional(
-            Type.Union([Type.Literal("all"), Type.Literal("trusted"), Type.Literal("none")]),
-          ),
-        },
-        closed,
-      ),
-    ),
-    requests: Type.Optional(
-      Type.Object(
-        { reservedFields: Type.Optional(Type.Union([Type.Literal("reject"), Type.Literal("allow")])) },
-        closed,
-      ),
-    ),
-  },
-  closed,
-);
-
 export const ConfigSchema = Type.Object(
   {
     listen: Type.Optional(
@@ -111,7 +61,7 @@ export const ConfigSchema = Type.Object(
       ),
     ),
     pools: Type.Array(PoolSchema, { minItems: 1 }),
-    policy: Type.Optional(PolicySchema),
+    policy: Type.Optional(PolicyInputSchema),
   },
   closed,
 );

@@ -1,10 +1,20 @@
 // One pod's events, sorted out and put into the index: what can be told from text alone is stored, the rest is counted.
 import { type StoredBlocks, StoreStatus, type Wire } from "../wire.js";
+import type { CanonicalCheck } from "./canonical-check.js";
 import { type BlockRemoved, type BlockStored, decodeBatch, type EventSink } from "./event-decoder.js";
 import { Orphans } from "./orphans.js";
+import { SampledBlocks } from "./sampled-blocks.js";
 
 /** Why blocks of an event are not in the index. */
-export type SkipReason = "tier" | "group" | "adapter" | "extra_keys" | "unknown_token" | "shape";
+export type SkipReason =
+  | "tier"
+  | "group"
+  | "adapter"
+  | "extra_keys"
+  | "unknown_token"
+  | "shape"
+  /** Sampled tokens, or blocks after such, that no prompt is tokenized into. */
+  | "sampled";
 
 export interface IndexCounts {
   stored: number;
@@ -33,7 +43,7 @@ export class PodIndex implements EventSink {
     removed: 0,
     cleared: 0,
     unknown: 0,
-    skipped: { tier: 0, group: 0, adapter: 0, extra_keys: 0, unknown_token: 0, shape: 0 },
+    skipped: { tier: 0, group: 0, adapter: 0, extra_keys: 0, unknown_token: 0, shape: 0, sampled: 0 },
     orphansHeld: 0,
   };
   /** Tokens per block as last seen in an event; 0 before the first. */
@@ -45,11 +55,14 @@ export class PodIndex implements EventSink {
   readonly #otherGroups = new Set<number>();
   /** Null = every count is exact; else the blocks whose copies are exact since the gap. */
   #confirmed: Set<bigint> | null = null;
+  readonly #sampled: SampledBlocks | null;
 
-  constructor(wire: Wire, slot: number, model: number) {
+  /** Without `check` sampled tokens are taken as if a prompt held them. */
+  constructor(wire: Wire, slot: number, model: number, check: CanonicalCheck | null = null) {
     this.#wire = wire;
     this.slot = slot;
     this.#model = model;
+    this.#sampled = check && new SampledBlocks(check);
   }
 
   /** Whether batches were missed, so that some blocks may be gone without our knowing. */
@@ -75,6 +88,7 @@ export class PodIndex implements EventSink {
   wipe(): void {
     this.#wire.clearPod(this.slot);
     this.orphans.clear();
+    this.#sampled?.clear();
     this.#confirmed = null;
   }
 
@@ -111,6 +125,16 @@ export class PodIndex implements EventSink {
         if (tellable.blocks === 0) return;
         hashes = hashes.subarray(0, tellable.blocks);
         tokens = tokens.subarray(0, tellable.blocks * e.blockSize);
+      }
+    }
+    if (this.#sampled) {
+      const usable = this.#sampled.usable(hashes, e.parent, tokens, e.blockSize);
+      if (usable < hashes.length) {
+        this.counts.skipped.sampled++;
+        this.#dropWaiting(hashes.slice(usable));
+        if (usable === 0) return;
+        hashes = hashes.subarray(0, usable);
+        tokens = tokens.subarray(0, usable * e.blockSize);
       }
     }
     if (this.#confirmed) this.#confirm(hashes);
@@ -171,6 +195,15 @@ export class PodIndex implements EventSink {
     if (status === StoreStatus.BadShape) this.counts.skipped.shape++;
     if (this.orphans.size === 0) return;
     for (const hash of e.hashes.slice()) for (const run of this.orphans.take(hash)) this.#store(run);
+  }
+
+  /** What waits for blocks that are left out is left out with them. */
+  #dropWaiting(hashes: BigUint64Array): void {
+    for (const hash of hashes)
+      for (const run of this.orphans.take(hash)) {
+        for (const own of run.hashes) this.#sampled!.leaveOut(own);
+        this.#dropWaiting(run.hashes);
+      }
   }
 
   /** Makes the count of copies start anew for blocks first heard of since the gap. */

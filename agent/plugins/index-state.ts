@@ -1,9 +1,12 @@
 // Owns the index: wire module, token tables, pods in their slots, checkpoint and resume.
 import { randomBytes } from "node:crypto";
 import fp from "fastify-plugin";
+import type { Logger } from "pino";
 import type { AgentConfig, PodConfig, PoolConfig } from "../config/load.js";
+import { CanonicalCheck } from "../kv/canonical-check.js";
 import { PodIndex } from "../kv/pod-index.js";
 import { newPod, type Pod, PodRegistry } from "../load/pod-registry.js";
+import { loadEncoder } from "../model/canonical-encoder.js";
 import { loadTokenBytes } from "../model/token-bytes.js";
 import { Readiness } from "../readiness.js";
 import { Checkpointer } from "../state/checkpointer.js";
@@ -34,6 +37,7 @@ export default fp<{ config: AgentConfig }>(
       startMs: BigInt(Date.now()),
     });
     const tokenTables = new Map<number, TokenBytes>();
+    const checks = new Map<number, CanonicalCheck | null>();
     const byFile = new Map<string, Promise<TokenBytes>>();
     for (const { model } of config.pools) {
       const id = wire.addModel(model.name);
@@ -41,6 +45,8 @@ export default fp<{ config: AgentConfig }>(
       const table = byFile.get(model.tokenizerFile) ?? loadTokenBytes(model.tokenizerFile);
       byFile.set(model.tokenizerFile, table);
       tokenTables.set(id, await table);
+      if (!checks.has(id))
+        checks.set(id, await sampledTokensCheck(model.tokenizerFile, await table, app.pino));
       wire.setTokenBytes(id, await table);
     }
     const { policy } = config;
@@ -62,7 +68,7 @@ export default fp<{ config: AgentConfig }>(
         { event_type: "resume" },
         "the checkpoint is damaged or of another secret: the index starts empty",
       );
-    const { pods, saved } = seat(config, wire, restored ? checkpoint : null);
+    const { pods, saved } = seat(config, wire, restored ? checkpoint : null, checks);
 
     const registry = new PodRegistry(pods);
     const checkpointer = new Checkpointer(
@@ -92,11 +98,26 @@ export default fp<{ config: AgentConfig }>(
   { name: "index-state" },
 );
 
+/** The check of a model's sampled tokens; null, which is logged, when the tokenizer library cannot read the file. */
+async function sampledTokensCheck(
+  file: string,
+  table: TokenBytes,
+  log: Logger,
+): Promise<CanonicalCheck | null> {
+  try {
+    return new CanonicalCheck(await loadEncoder(file), table);
+  } catch (error) {
+    log.warn({ event_type: "tokenizer", file, err: error }, "sampled tokens of this model cannot be checked");
+    return null;
+  }
+}
+
 /** Gives every pod a slot, its old one where the checkpoint has it; what belongs to nobody any more is wiped. */
 function seat(
   config: AgentConfig,
   wire: Wire,
   checkpoint: Checkpoint | null,
+  checks: Map<number, CanonicalCheck | null>,
 ): { pods: Pod[]; saved: Map<number, SavedPod> } {
   const wanted = config.pools.flatMap((pool) => pool.pods.map((pod) => ({ pool, pod })));
   const saved = new Map<number, SavedPod>();
@@ -116,7 +137,13 @@ function seat(
       slot = free++;
     }
     const model = wire.addModel(pool.model.name);
-    const made = newPod({ config: pod, pool, slot, model, index: new PodIndex(wire, slot, model) });
+    const made = newPod({
+      config: pod,
+      pool,
+      slot,
+      model,
+      index: new PodIndex(wire, slot, model, checks.get(model) ?? null),
+    });
     made.promptTokens = saved.get(slot)?.promptTokens ?? 0;
     return made;
   });

@@ -3,7 +3,8 @@ import { timingSafeEqual } from "node:crypto";
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { replyError } from "../errors.js";
 import type { Pod } from "../load/pod-registry.js";
-import { ErrorSchema, PodsSchema, PolicySchema } from "../schemas/api.js";
+import { ErrorSchema, PodsSchema } from "../schemas/api.js";
+import policy from "./policy.js";
 
 const api: FastifyPluginAsyncTypebox = async (app) => {
   const { token } = app.config;
@@ -26,16 +27,7 @@ const api: FastifyPluginAsyncTypebox = async (app) => {
     },
   );
 
-  app.get(
-    "/policy",
-    {
-      schema: {
-        summary: "The policy that gateways follow",
-        response: { 200: PolicySchema, 401: ErrorSchema },
-      },
-    },
-    async () => ({ version: 1, ...app.config.policy }),
-  );
+  await app.register(policy);
 
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
 

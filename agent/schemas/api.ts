@@ -4,7 +4,18 @@ import { Type } from "typebox";
 export const ReasonSchema = Type.Object({ code: Type.String(), detail: Type.String() });
 
 export const ErrorSchema = Type.Object({
-  error: Type.Object({ code: Type.String(), message: Type.String() }),
+  error: Type.Object({
+    code: Type.String(),
+    message: Type.String(),
+    problems: Type.Optional(
+      Type.Array(
+        Type.Object({
+          path: Type.String({ description: "JSON pointer into what was sent" }),
+          reason: Type.String(),
+        }),
+      ),
+    ),
+  }),
 });
 
 export const ReadySchema = Type.Object({
@@ -60,14 +71,22 @@ export const PodSchema = Type.Object({
 
 export const PodsSchema = Type.Object({ pods: Type.Array(PodSchema) });
 
-export const PolicySchema = Type.Object({
-  version: Type.Integer(),
-  profile: Type.String(),
-  weights: Type.Object({ prefix: Type.Number(), load: Type.Number(), inflight: Type.Number() }),
-  bodyReadBytes: Type.Integer(),
-  blockBytes: Type.Integer(),
-  maxEntries: Type.Integer(),
-  staleMaxMs: Type.Number(),
-  debugHeaders: Type.String(),
-  reservedFields: Type.String(),
+export const PolicyStatusSchema = Type.Object({
+  version: Type.Integer({ description: "Goes up by one with each change" }),
+  etag: Type.String(),
+  source: Type.Union([Type.Literal("file"), Type.Literal("rest")]),
+  changedAt: Type.String({ format: "date-time" }),
+  runs: Type.Object(
+    {
+      profile: Type.String(),
+      weights: Type.Object(
+        { prefix: Type.Number(), load: Type.Number(), inflight: Type.Number() },
+        { description: "Of the weighted profile, scaled to a sum of 100" },
+      ),
+    },
+    { description: "What gateways run of `scheduling`" },
+  ),
+  notes: Type.Array(Type.Object({ path: Type.String(), reason: Type.String() }), {
+    description: "What is accepted and does not act as it is written",
+  }),
 });

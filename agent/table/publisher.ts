@@ -53,7 +53,8 @@ export class Publisher {
     if (this.#opened) return;
     this.#opened = true;
     this.podsChanged();
-    for (const subscriber of this.#subscribers.values()) this.#snapshot(subscriber);
+    // A copy: a snapshot takes its subscriber out of the map and puts it back.
+    for (const subscriber of [...this.#subscribers.values()]) this.#snapshot(subscriber);
     this.#heartbeat = setInterval(() => this.#beat(), HEARTBEAT_MS);
   }
 

@@ -12,6 +12,7 @@ import {
   untilReady,
 } from "./agent-for-test.js";
 import { stored, until } from "./event-publisher.js";
+import { promptTokens } from "./fixtures.js";
 
 const apps: FastifyInstance[] = [];
 const pods: TestPod[] = [];
@@ -38,7 +39,7 @@ function block(n: number, parent: bigint | null) {
   return stored({
     hashes: [BigInt(n) + 1n],
     parent,
-    tokens: Array.from({ length: 16 }, (_, i) => 300 + n + i),
+    tokens: promptTokens(n, 16),
     blockSize: 16,
   });
 }
@@ -100,10 +101,9 @@ describe("the agent's HTTP side", () => {
     await one.events.publish([block(0, null)]);
     const app = await agent(configFor([one], newStateFolder()));
     await untilReady(app);
-    expect((await app.inject("/api/v1/policy")).json()).toMatchObject({
-      version: 1,
-      profile: "warm-until-busy",
-    });
+    const policy = await app.inject("/api/v1/policy");
+    expect(policy.json()).toMatchObject({ apiVersion: "warmgate/v1" });
+    expect(policy.headers["x-policy-version"]).toBe("1");
     const metrics = (await app.inject("/metrics")).body;
     expect(metrics).toContain('kv_cache_manager_events_received_total{type="BlockStored"} 1');
     expect(metrics).toContain("kv_cache_manager_total_blocks 1");

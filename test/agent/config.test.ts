@@ -86,7 +86,7 @@ describe("the configuration", () => {
     [
       "a number out of range",
       `policy: {limits: {bodyReadBytes: 1}}\n${POOL}`,
-      /bodyReadBytes: must be a whole number from 1024 to 16777216, not 1$/m,
+      /bodyReadBytes: must be a whole number from 4096 to 16777216, not 1$/m,
     ],
     [
       "a host name where an address is needed",

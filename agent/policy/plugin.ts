@@ -1,0 +1,44 @@
+// Puts the policy in force into the score table, from where every gateway worker has it.
+import fp from "fastify-plugin";
+import { Gauge } from "prom-client";
+import type { ActivePolicy, PolicyStore } from "./store.js";
+
+declare module "fastify" {
+  interface FastifyInstance {
+    policy: PolicyStore;
+  }
+}
+
+export default fp<{ store: PolicyStore }>(
+  async (app, { store }) => {
+    const log = app.pino.child({ component: "policy" });
+    const put = ({ version, program }: ActivePolicy) =>
+      app.wire.setPolicy({
+        version,
+        profile: program.profile,
+        weights: program.weights,
+        bodyReadBytes: program.bodyReadBytes,
+        debugHeaders: program.debugHeaders,
+        reservedFields: program.reservedFields,
+        staleMaxMs: program.staleMaxMs,
+        loadTtlMs: app.config.scrape.ttlMs,
+      });
+    put(store.current);
+    for (const { path, message } of store.current.notes)
+      log.warn({ event_type: "policy", path }, `policy: ${path.join(".")} ${message}`);
+    store.onChange = (active) => {
+      put(active);
+      app.publisher.touch();
+    };
+    new Gauge({
+      name: "warmgate_policy_version",
+      help: "Version of the policy in force; goes up by one with each change",
+      registers: [app.prometheus],
+      collect() {
+        this.set(store.current.version);
+      },
+    });
+    app.decorate("policy", store);
+  },
+  { name: "policy", dependencies: ["index-state", "table", "metrics"] },
+);
