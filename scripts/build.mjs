@@ -35,7 +35,9 @@ const { build } = await import("esbuild");
 rmSync(join(root, "dist"), { recursive: true, force: true });
 await build({
   absWorkingDir: root,
-  entryPoints: ["agent", "simulator", "demo"].filter((f) => existsSync(join(root, f))).flatMap(files),
+  entryPoints: ["agent", "sidecar", "simulator", "demo"]
+    .filter((f) => existsSync(join(root, f)))
+    .flatMap(files),
   outdir: "dist",
   outbase: ".",
   platform: "node",

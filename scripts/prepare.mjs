@@ -120,7 +120,7 @@ function sources(folder, out = []) {
 
 function build() {
   const hash = createHash("sha256");
-  const files = ["agent", "simulator", "demo", "wasm", "test/wasm"]
+  const files = ["agent", "sidecar", "simulator", "demo", "wasm", "test/wasm"]
     .filter((f) => existsSync(join(root, f)))
     .flatMap((f) => sources(f));
   for (const file of [...files, "asconfig.json", "scripts/build.mjs", "package-lock.json"].sort())
