@@ -39,6 +39,8 @@ export interface EnvoyConfigOptions {
     mode?: "body" | "headers";
     debugHeaders?: "all" | "trusted" | "none";
     bodyReadBytes?: number;
+    /** Records how long each callback takes. */
+    timeCallbacks?: boolean;
     bodyLimitBytes?: number;
     sessionCookie?: string;
   };

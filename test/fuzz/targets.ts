@@ -1,0 +1,31 @@
+// The fuzz targets by name, and what each gets in CI.
+import { recordHistory } from "./agent-history.js";
+import { FilterTarget } from "./filter-target.js";
+import { RenderTarget } from "./render-target.js";
+import { ScanTarget } from "./scan-target.js";
+import { TableTarget } from "./table-target.js";
+import type { Target } from "./target.js";
+
+export const TARGETS = ["scan", "render", "table", "filter"] as const;
+export type TargetName = (typeof TARGETS)[number];
+
+/** Cases of a run in CI: two million and a few in all. */
+export const CI_CASES: Record<TargetName, number> = {
+  scan: 1_200_000,
+  render: 500_000,
+  table: 300_000,
+  filter: 60_000,
+};
+
+export async function makeTarget(name: TargetName): Promise<Target> {
+  switch (name) {
+    case "scan":
+      return new ScanTarget();
+    case "render":
+      return new RenderTarget();
+    case "table":
+      return new TableTarget(await recordHistory());
+    case "filter":
+      return new FilterTarget(await recordHistory());
+  }
+}
