@@ -52,6 +52,24 @@ describe("a request with a table", () => {
     expect(r.header(DESTINATION)).toMatch(/^10\.0\.0\.3:8000,/);
   });
 
+  test("finds the end of what a pod holds of a very long prompt, wherever that is", async () => {
+    const { agent, host } = await gateway();
+    for (const cut of [0, 20_000, 20_480, 20_735, 65_408, 65_536, 70_000, 99_968, 100_000]) {
+      const body = chat(long(`very long ${cut}`, 100_000));
+      const prompt = renderChatml(body.messages);
+      // Another pod holds half of it, so that the sets change in between, too.
+      agent.cache(0, prompt.subarray(0, cut / 2));
+      agent.cache(2, prompt.subarray(0, cut));
+      host.receive(agent.wire.drain());
+      const r = host.chat(body);
+      const pod = cut === 0 ? r.header(DESTINATION)!.split(",")[0]! : "10.0.0.3:8000";
+      expect(r.header(DESTINATION)!.split(",")[0]).toBe(pod);
+      r.onResponse(pod);
+      expect(Number(r.response("x-cache-prefix-length"))).toBe(cut - (cut % 128));
+      r.end();
+    }
+  });
+
   test("keeps a burst with a shared cold prefix together although no event has come yet", async () => {
     const { host } = await gateway();
     const first = host.chat(chat(long("cold", 20000)));
@@ -313,6 +331,15 @@ describe("the session", () => {
     expect(session(chat("question", "answer", "more"))).toBe(first);
     expect(session(chat("another"))).not.toBe(first);
     expect(session(chat("question"), [["authorization", "Bearer k"]])).not.toBe(first);
+  });
+
+  test("depends on every byte of a long first turn, and on none of the later ones", () => {
+    const text = long("long question", 100_001);
+    const first = session(chat(text));
+    expect(session(chat(text, "answer", "more"))).toBe(first);
+    for (const at of [0, 300, 50_000, 99_999, 100_000])
+      expect(session(chat(`${text.slice(0, at)}#${text.slice(at + 1)}`))).not.toBe(first);
+    expect(session(chat(text.slice(0, -1)))).not.toBe(first);
   });
 
   test("is derived alike with and without a table", async () => {

@@ -9,6 +9,16 @@ import { speculativeHas } from "./speculative";
 // @ts-ignore: decorator
 @inline
 const BATCH: u32 = 16;
+/**
+ * From so many blocks on only each STRIDE-th one is looked up: sets along a chain only shrink, so where two of them are
+ * the same, all between are, too.
+ */
+// @ts-ignore: decorator
+@inline
+const STRIDE_FROM: u32 = 512;
+// @ts-ignore: decorator
+@inline
+const STRIDE: u32 = 32;
 
 const alive: usize = heap.alloc(MAX_PODS >> 3);
 const metas: usize = heap.alloc(BATCH << 2);
@@ -91,9 +101,25 @@ function walk(hashes: usize, count: u32, endsOnBlock: bool): void {
   let done: u32 = 0;
   let beforeLast: u32 = 0;
   let any = true;
+  // Where a run of blocks that are looked up one by one ends.
+  let oneByOne: u32 = count < STRIDE_FROM ? count : 0;
   while (done < count && any) {
+    if (done == oneByOne) {
+      const end = done + STRIDE;
+      if (end < count) {
+        const at = prefixFind(liveTable, liveBuckets, load<u64>(hashes + (<usize>(end - 1) << 3)));
+        const meta = at ? load<u32>(at) : 0;
+        if ((meta & 0xffff) == lastSet) {
+          last = meta;
+          done = end;
+          oneByOne = end;
+          continue;
+        }
+      }
+      oneByOne = min(end, count);
+    }
     // Independent look-ups first: the misses of one batch overlap, a walk that branches on each would wait for all.
-    const n = min(count - done, BATCH);
+    const n = min(oneByOne - done, BATCH);
     for (let i: u32 = 0; i < n; i++) {
       const at = prefixFind(liveTable, liveBuckets, load<u64>(hashes + (<usize>(done + i) << 3)));
       store<u32>(metas + (i << 2), at ? load<u32>(at) : 0);

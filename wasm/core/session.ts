@@ -1,18 +1,33 @@
 // Session ids: what counts as a client's own, and how one is derived where there is none. Only keyed hashes leave the
 // gateway, never a cookie, a credential or text.
+import { expandKey, hashBlocks, KEY_WORDS, MAX_BLOCK_BYTES } from "../shared/hash";
 import { sipHi, sipLo, siphash128 } from "../shared/siphash";
-import { segmentCount, segmentKind, segmentLen, segmentPtr } from "./render";
+import { MAX_SEGMENTS, segmentCount, segmentKind, segmentLen, segmentPtr } from "./render";
 import { rawSession, rawSessionLen } from "./scan";
 
 /** Bytes of a derived session id: 128 bits in hex. */
 // @ts-ignore: decorator
 @inline
 export const SESSION_HEX: u32 = 32;
+/** Longer text is digested by the block hash first, which is ten times as fast as SipHash. */
 // @ts-ignore: decorator
 @inline
-const HALF: u32 = 32768;
+const DIGEST_FROM: u32 = 512;
+/** Blocks digested at once. */
+// @ts-ignore: decorator
+@inline
+const DIGEST_BLOCKS: u32 = 64;
+// @ts-ignore: decorator
+@inline
+const SCRATCH_BYTES: usize = 24 + <usize>MAX_SEGMENTS * (13 + DIGEST_FROM);
 
-const scratch: usize = heap.alloc(96 + 65536);
+const scratch: usize = heap.alloc(SCRATCH_BYTES);
+const links: usize = heap.alloc(DIGEST_BLOCKS << 3);
+// The session key, expanded for the block hash.
+const digestKey: usize = heap.alloc(KEY_WORDS << 3);
+let digestKey0: u64 = 0;
+let digestKey1: u64 = 0;
+let digestReady: bool = false;
 
 /** Whether a client's value is [A-Za-z0-9._:-]{1,128}. */
 export function validSession(p: usize, n: u32): bool {
@@ -65,7 +80,7 @@ export function keyedSession(k0: u64, k1: u64, p: usize, n: u32, out: usize): u3
 /**
  * Derives a session from the credential's hash and from `value` (prompt_cache_key or user) or, without it, from the
  * conversation up to the end of its first user turn, so that it is the same in later turns and another in another
- * conversation. Long text counts by its first and last 32 KiB and its length. Returns the digits written.
+ * conversation. Returns the digits written.
  */
 export function deriveSession(
   k0: u64,
@@ -76,6 +91,12 @@ export function deriveSession(
   valueLen: u32,
   out: usize,
 ): u32 {
+  if (!digestReady || digestKey0 != k0 || digestKey1 != k1) {
+    expandKey(k0 ^ 0x73657373696f6e32, k1, digestKey);
+    digestKey0 = k0;
+    digestKey1 = k1;
+    digestReady = true;
+  }
   store<u64>(scratch, credentialLo);
   store<u64>(scratch, credentialHi, 8);
   let n: u32 = 24;
@@ -90,7 +111,6 @@ export function deriveSession(
     for (let i: u32 = 0; i < segmentCount; i++) {
       store<u8>(scratch + n, <u8>segmentKind(i));
       n = append(n + 1, segmentPtr(i), segmentLen(i));
-      if (n > 60000) break;
     }
   } else {
     store<u64>(scratch, 3, 16);
@@ -99,15 +119,22 @@ export function deriveSession(
   return keyedSession(k0, k1, scratch, n, out);
 }
 
-/** Appends text, the middle of a long one left out, never past the scratch. */
+/** Appends text to the scratch, a long one as its digest, its length and the bytes behind its last whole block. */
 function append(n: u32, p: usize, length: u32): u32 {
-  const room: u32 = 65536 + 80 - n;
-  if (length <= room && length <= HALF << 1) {
-    memory.copy(scratch + n, p, length);
-    return n + length;
+  if (length > DIGEST_FROM) {
+    let link: u64 = 0;
+    let count = length / MAX_BLOCK_BYTES;
+    while (count) {
+      const some = min(count, DIGEST_BLOCKS);
+      link = hashBlocks(digestKey, link, p, some, MAX_BLOCK_BYTES, links);
+      p += <usize>some * MAX_BLOCK_BYTES;
+      count -= some;
+    }
+    store<u64>(scratch + n, link);
+    store<u32>(scratch + n, length, 8);
+    n += 12;
+    length &= MAX_BLOCK_BYTES - 1;
   }
-  const half = min(HALF, room >> 1);
-  memory.copy(scratch + n, p, half);
-  memory.copy(scratch + n + half, p + length - half, half);
-  return n + half + half;
+  memory.copy(scratch + n, p, length);
+  return n + length;
 }
