@@ -97,7 +97,7 @@ export function leaveOut(pod: u32, nowNs: u64): void {
 }
 
 /** Reads the process-wide counts of one pod into its columns; true when they were others. */
-export function inflightRead(pod: u32, nowNs: u64): bool {
+function inflightRead(pod: u32, nowNs: u64): bool {
   const slot = gaugeSlotOf(pod);
   if (!slot) return false;
   // A gauge below zero would be a fault of a lost VM; it reads as a huge number and counts as nothing.
@@ -113,6 +113,16 @@ export function inflightRead(pod: u32, nowNs: u64): bool {
 @inline
 function sane(v: u64): u64 {
   return v > 0xffffffff ? 0 : v;
+}
+
+/**
+ * Reads a pod's counts anew if its prefill work is another than the columns say; true when it was. Work comes and goes
+ * with every prefill, so one host call tells nearly always; what only ends decodes waits for the tick.
+ */
+export function inflightRefresh(pod: u32, nowNs: u64): bool {
+  const slot = gaugeSlotOf(pod);
+  if (!slot || <f64>sane(metricValue(gaugeId(era, slot - 1, GAUGE_WORK))) == podPending(pod)) return false;
+  return inflightRead(pod, nowNs);
 }
 
 /** Reads all pods; from the tick. */

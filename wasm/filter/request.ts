@@ -49,7 +49,7 @@ import { text } from "./abi/memory";
 import { BUFFER_REQUEST_BODY, CONTINUE, MAP_REQUEST, OK, STOP } from "./abi/types";
 import { bodyLimit, bodyMode, sessionCookie, sessionKey0, sessionKey1 } from "./configuration";
 import { buffer, now, random, removeHeader, resultAt, resultSize, scratch, setHeader } from "./host";
-import { countPrefill, countRequest, gaugeSlot, inflightRead } from "./inflight";
+import { countPrefill, countRequest, gaugeSlot, inflightRefresh } from "./inflight";
 import {
   C_CANDIDATES,
   C_FALLBACK,
@@ -317,7 +317,7 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
     // The columns are up to a tick old; the best few are looked at live before the choice is final.
     let changed = false;
     for (let i: u32 = 0; i < found; i++) {
-      if (inflightRead(picked(i), t0)) changed = true;
+      if (inflightRefresh(picked(i), t0)) changed = true;
     }
     if (changed) found = pick(model, promptTokens, spread, perPodRate, t0);
   }
