@@ -9,7 +9,7 @@ export interface FrameSink {
   readonly pendingBytes: number;
 }
 
-/** Longest wait between a change and its frames, ms; changes in between share a frame. */
+/** Shortest time between two flushes, ms: changes in between share a frame. A change after a calm goes out at once. */
 const DRAIN_MS = 4;
 /** Load columns are sent no more often than this, ms; scrapes of many pods share a frame. */
 const LOADS_MS = 50;
@@ -84,7 +84,8 @@ export class Publisher {
   /** The index or a section changed. */
   touch(): void {
     if (!this.#opened || this.#drain) return;
-    this.#drain = setTimeout(() => this.flush(), DRAIN_MS);
+    const wait = DRAIN_MS - (performance.now() - this.#sentAt);
+    this.#drain = setTimeout(() => this.flush(), Math.max(wait, 0));
   }
 
   /** Load columns changed. */

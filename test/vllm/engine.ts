@@ -62,8 +62,10 @@ export class Engine {
     const log = join(logs, `${name}-${this.#starts++}.log`);
     const output = openSync(log, "w");
     const child = spawn(
-      join(home, "venv", "bin", "vllm"),
+      // On a GPU the engine leaves the CPU to the gateway and the agent. Here it computes on it, so it stands back.
+      "nice",
       [
+        ...["-n", "15", join(home, "venv", "bin", "vllm")],
         ...["serve", modelFolder, "--served-model-name", MODEL_NAME, "--load-format", "safetensors"],
         ...["--dtype", "bfloat16", "--max-model-len", String(MAX_LENGTH), "--enforce-eager"],
         ...["--enable-prefix-caching", "--block-size", String(KV_BLOCK)],
