@@ -28,12 +28,17 @@ export interface FleetOptions {
   gatewayPort: number;
   adminPort: number;
   envoy?: Partial<EnvoyConfigOptions>;
+  /** More of the filter's own configuration. */
+  filter?: Partial<EnvoyConfigOptions["filter"]>;
   /** More flags for every pod. */
   podFlags?: Record<string, string | number>;
 }
 
 /** What a pod says of itself: GET /sim/stats. */
 export interface PodStats {
+  /** Sequences in the batch, and those that wait for it. */
+  running: number;
+  waiting: number;
   requests: number;
   promptTokens: number;
   cachedTokens: number;
@@ -145,7 +150,7 @@ export class Fleet {
         streamPort: this.streamPort,
         pods: this.pods.map((p) => `127.0.0.1:${p.port}`),
         wasm: join(packageRoot(), "build", "warmgate.wasm"),
-        filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "all" },
+        filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "all", ...this.options.filter },
         ...this.options.envoy,
       }),
       join(this.folder, "envoy.json"),

@@ -199,14 +199,23 @@ function sessionSpread(s: Stream): u64 {
   return siphash64(0x77617267, 0x61746521, sessionAt(s), s.sessionSize);
 }
 
-/** `size`: bytes of the body so far. */
+/** `size`: bytes of the body so far; after the decision, of this piece alone. */
 export function onRequestBody(s: Stream, size: u32, endOfStream: bool): u32 {
   bodySeen = true;
   resumedBlind = 0;
+  if (s.state == DISPATCHED && s.bodySize) return onStreamedBody(s, size);
   if (s.state != WAITING) return CONTINUE;
+  if (size > bodyLimit) return refuse(s, TOO_LARGE);
   s.bodySize = size;
   if (!endOfStream && size <= bodyRead) return STOP;
   return decideOnBody(s, size, endOfStream);
+}
+
+/** What comes of a body after the decision, `size` bytes more: it goes on to the pod until it is over the limit. */
+function onStreamedBody(s: Stream, size: u32): u32 {
+  if (<u64>s.bodySize + size > <u64>bodyLimit) return refuse(s, TOO_LARGE);
+  s.bodySize += size;
+  return CONTINUE;
 }
 
 /** Trailers end a body whose last callback did not say so. */

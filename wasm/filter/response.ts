@@ -204,12 +204,13 @@ function numberAfter(name: Text): i64 {
 export function onStreamEnd(s: Stream): void {
   const t = now();
   if (s.state == WAITING) waitingAdd(-1);
-  if (s.state == DISPATCHED) {
-    if (!s.responseDone && s.pod >= 0) blame(s, t);
-    releasePrefill(s, t);
-    countRequest(s.gauge, s.pod, -1);
-    if (s.pod >= 0) recordRequest(<u32>s.pod, s.promptTokens, s.predicted);
+  if (s.state == DISPATCHED && s.pod >= 0) {
+    if (!s.responseDone) blame(s, t);
+    recordRequest(<u32>s.pod, s.promptTokens, s.predicted);
   }
+  // Also for a request that was refused after its decision, when its body grew over the limit.
+  releasePrefill(s, t);
+  countRequest(s.gauge, s.pod, -1);
   streamDrop(s);
 }
 
