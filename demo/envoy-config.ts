@@ -1,5 +1,6 @@
 // The Envoy configuration of one machine: the gateway listener with the filter and, for the demo's control, the same
 // listener without it. What each part is for stands beside it; the Istio resources say the same in their own words.
+import { dirname } from "node:path";
 
 /** Headers that only the gateway may set; a trailing "-" means every name that begins so. */
 export const ROUTING_HEADERS = [
@@ -46,6 +47,8 @@ export interface EnvoyConfigOptions {
   };
   /** false leaves out allow_on_headers_stop_iteration: a wrong installation, for tests of the watchdog. */
   allowStop?: boolean;
+  /** The filter is discovered in this file (ECDS), which filterResource fills, and followed when that is replaced. */
+  filterFile?: string;
   /** false leaves out the native removal of routing headers, to test the filter's own. */
   nativeRemoval?: boolean;
 }
@@ -161,8 +164,32 @@ function listener(name: string, port: number, cluster: string, filters: object[]
   };
 }
 
+/** Name of the filter, also of its resource when it is discovered. */
+const FILTER = "warmgate";
+const WASM = "envoy.extensions.filters.http.wasm.v3.Wasm";
+
+function httpFilter(o: EnvoyConfigOptions): object {
+  if (o.filterFile === undefined) return wasmFilter(o);
+  return {
+    name: FILTER,
+    config_discovery: {
+      config_source: {
+        path_config_source: { path: o.filterFile, watched_directory: { path: dirname(o.filterFile) } },
+        resource_api_version: "V3",
+      },
+      type_urls: [type(WASM)],
+    },
+  };
+}
+
+/** What `filterFile` holds, as an object: write it as JSON to another file and rename that, so that no half is read. */
+export function filterResource(o: EnvoyConfigOptions, version: string): object {
+  const resource = { "@type": type("envoy.config.core.v3.TypedExtensionConfig"), ...wasmFilter(o) };
+  return { version_info: version, resources: [resource] };
+}
+
 function wasmFilter(o: EnvoyConfigOptions) {
-  return extension("warmgate", "envoy.extensions.filters.http.wasm.v3.Wasm", {
+  return extension(FILTER, WASM, {
     config: {
       name: "warmgate",
       root_id: "warmgate",
@@ -235,10 +262,12 @@ export function envoyConfig(o: EnvoyConfigOptions): object {
   );
   const native = o.nativeRemoval !== false;
   return {
+    // Discovery needs a name to ask with.
+    node: { id: "warmgate", cluster: "warmgate" },
     admin: { address: { socket_address: { address: "127.0.0.1", port_value: o.adminPort } } },
     static_resources: {
       listeners: [
-        listener("gateway", o.gatewayPort, "pods", [wasmFilter(o)], native),
+        listener("gateway", o.gatewayPort, "pods", [httpFilter(o)], native),
         ...(o.controlPort === undefined
           ? []
           : [listener("control", o.controlPort, "pods-round-robin", [], native)]),

@@ -1,11 +1,11 @@
 // The pieces of one run: simulated pods, agent, Envoy, in a folder of their own.
 import { randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { stringify } from "yaml";
 import { packageRoot } from "../agent/package-root.js";
-import { type EnvoyConfigOptions, envoyConfig } from "./envoy-config.js";
+import { type EnvoyConfigOptions, envoyConfig, filterResource } from "./envoy-config.js";
 import {
   freePorts,
   type Running,
@@ -27,7 +27,13 @@ export interface FleetOptions {
   /** 0 = free. */
   gatewayPort: number;
   adminPort: number;
-  envoy?: Partial<EnvoyConfigOptions>;
+  envoy?: Partial<Omit<EnvoyConfigOptions, "wasm" | "filter" | "filterFile">>;
+  /** Path of the filter module; the release build when absent. */
+  wasm?: string;
+  /** Worker threads of Envoy, 2 when absent. */
+  workers?: number;
+  /** Envoy gets the filter by ECDS, so that rollOut can replace it. */
+  discoverFilter?: boolean;
   /** More of the filter's own configuration. */
   filter?: Partial<EnvoyConfigOptions["filter"]>;
   /** More flags for every pod. */
@@ -58,8 +64,13 @@ export class Fleet {
   agentPort = 0;
   streamPort = 0;
   #podPorts: number[] = [];
+  readonly #sessionKey = randomBytes(32).toString("hex");
+  #wasm: string;
+  #version = 0;
 
-  private constructor(readonly options: FleetOptions) {}
+  private constructor(readonly options: FleetOptions) {
+    this.#wasm = options.wasm ?? join(packageRoot(), "build", "warmgate.wasm");
+  }
 
   /** Chooses ports; nothing runs yet. */
   static async create(options: FleetOptions): Promise<Fleet> {
@@ -142,20 +153,38 @@ export class Fleet {
   }
 
   async startEnvoy(): Promise<void> {
+    if (this.options.discoverFilter) this.rollOut(this.#wasm);
     this.envoy = await startEnvoy(
-      envoyConfig({
-        gatewayPort: this.gatewayPort,
-        controlPort: this.controlPort,
-        adminPort: this.adminPort,
-        streamPort: this.streamPort,
-        pods: this.pods.map((p) => `127.0.0.1:${p.port}`),
-        wasm: join(packageRoot(), "build", "warmgate.wasm"),
-        filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "all", ...this.options.filter },
-        ...this.options.envoy,
-      }),
+      envoyConfig(this.#envoyOptions()),
       join(this.folder, "envoy.json"),
       this.adminPort,
+      this.options.workers,
     );
+  }
+
+  #envoyOptions(): EnvoyConfigOptions {
+    return {
+      gatewayPort: this.gatewayPort,
+      controlPort: this.controlPort,
+      adminPort: this.adminPort,
+      streamPort: this.streamPort,
+      pods: this.pods.map((p) => `127.0.0.1:${p.port}`),
+      wasm: this.#wasm,
+      filter: { sessionKey: this.#sessionKey, debugHeaders: "all", ...this.options.filter },
+      ...(this.options.discoverFilter ? { filterFile: join(this.folder, "ecds", "filter.json") } : {}),
+      ...this.options.envoy,
+    };
+  }
+
+  /** Puts another filter module in place of the running one, by ECDS: one rename, as a control plane's push is one. */
+  rollOut(wasm: string): void {
+    this.#wasm = wasm;
+    const options = this.#envoyOptions();
+    const file = options.filterFile;
+    if (file === undefined) throw new Error("rollOut: the fleet was made without discoverFilter");
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(`${file}.new`, JSON.stringify(filterResource(options, String(++this.#version))));
+    renameSync(`${file}.new`, file);
   }
 
   /** Waits until every worker routes by the table: `probes` requests in a row are told which pod was chosen. */

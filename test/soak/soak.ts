@@ -159,7 +159,7 @@ export async function soak(o: SoakOptions, say: (line: string) => void): Promise
     bufferSteps: 10_000,
     gatewayPort: 0,
     adminPort: 0,
-    ...(o.wasm === undefined ? {} : { envoy: { wasm: o.wasm } }),
+    ...(o.wasm === undefined ? {} : { wasm: o.wasm }),
   });
   try {
     return await watch(fleet, o, say);
