@@ -16,6 +16,7 @@ WORKDIR /opt/warmgate
 COPY --from=build /src/package.json package.json
 COPY --from=build /src/node_modules node_modules
 COPY --from=build /src/build/wire.wasm build/wire.wasm
+COPY --from=build /src/build/prompt.wasm build/prompt.wasm
 COPY --from=build /src/agent/proto agent/proto
 COPY --from=build /src/dist/agent dist/agent
 COPY --from=build /src/dist/sidecar dist/sidecar

@@ -5,6 +5,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } 
 import type { Logger } from "pino";
 import type { AgentConfig } from "./config/load.js";
 import { codeOfStatus, replyError } from "./errors.js";
+import cache from "./plugins/cache.js";
 import indexState from "./plugins/index-state.js";
 import kvEvents from "./plugins/kv-events.js";
 import load from "./plugins/load.js";
@@ -65,6 +66,7 @@ export async function buildApp(config: AgentConfig, log: Logger): Promise<Fastif
   await app.register(models);
   await app.register(load);
   await app.register(tableStream);
+  await app.register(cache);
   await app.register(metrics);
   await app.register(policy, { store });
   await app.register(health);

@@ -6,6 +6,8 @@ export const HTTP_ERRORS = {
   unauthorized: 401,
   forbidden_host: 403,
   not_found: 404,
+  model_not_found: 404,
+  pod_not_found: 404,
   precondition_failed: 412,
   body_too_large: 413,
   unsupported_media_type: 415,

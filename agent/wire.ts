@@ -150,6 +150,15 @@ export interface WireStats {
   tokensSeen: number;
 }
 
+/** What a pod holds of a text, from its beginning. */
+export interface HeldPrefix {
+  /** Whole text blocks. */
+  blocks: number;
+  /** Tokens up to the end of the last one, in units of 16, and up to the end of the one before it. */
+  tokens: number;
+  tokensBefore: number;
+}
+
 const PROFILES = { "warm-until-busy": 0, weighted: 1 } as const;
 const DEBUG = { none: 0, trusted: 1, all: 2 } as const;
 const STRIPS = { raw: 0, both: 1, left: 2, right: 3 } as const;
@@ -174,6 +183,7 @@ export class Wire {
   readonly #memory: WebAssembly.Memory;
   readonly #models: Model[] = [];
   readonly #pending = new Map<string, () => number>();
+  #modelsVersion = 0;
   readonly #sections: { policy?: () => number; models?: () => number; pods?: () => number } = {};
   #loads: LoadRow[] = [];
 
@@ -361,6 +371,7 @@ export class Wire {
 
   /** Replaces the models section: names, roots, templates. */
   setModels(rows: ModelRow[]): void {
+    this.#modelsVersion++;
     this.#sections.models = () => {
       const x = this.#x;
       const roots = rows.map((r) => this.root(r.model, r.lora, ""));
@@ -378,6 +389,17 @@ export class Wire {
       return x.sectionFrame!(this.#number("kindModels"), x.sectionEnd!());
     };
     this.#queue("models", this.#sections.models);
+  }
+
+  /** Grows with each `setModels`. */
+  get modelsVersion(): number {
+    return this.#modelsVersion;
+  }
+
+  /** The models section as gateways get it, without its frame; empty before the first `setModels`. */
+  modelsSection(): Uint8Array {
+    const build = this.#sections.models;
+    return build ? this.#frame(build()).subarray(this.#number("headBytes")) : new Uint8Array(0);
   }
 
   #template(t: TemplateProgram): number {
@@ -564,6 +586,44 @@ export class Wire {
     this.#put(bytes);
     const at = this.#x.hashText!(root, bytes.length) >>> 0;
     return new BigUint64Array(this.#memory.buffer, at, Math.floor(bytes.length / blockBytes)).slice();
+  }
+
+  /** What each pod holds of a text under a root, by pod slot. */
+  scoreText(root: bigint, bytes: Uint8Array): (slot: number) => HeldPrefix {
+    this.#x.inputBuffer!(bytes.length * 2 + 64);
+    this.#put(bytes);
+    const at = this.#x.scoreText!(root, bytes.length) >>> 0;
+    const width = this.#number("scoreBytes");
+    const rows = new Uint32Array(this.#memory.buffer.slice(at, at + 1024 * width));
+    return (slot) => {
+      const row = (slot * width) >> 2;
+      return { blocks: rows[row]!, tokens: rows[row + 1]!, tokensBefore: rows[row + 2]! };
+    };
+  }
+
+  /** A root under the bytes of a cache salt. */
+  saltedRoot(root: bigint, salt: Uint8Array): bigint {
+    this.#put(salt);
+    return BigInt.asUintN(64, this.#x.saltedRoot!(root, salt.length) as unknown as bigint);
+  }
+
+  /** How many of these engine hashes a pod holds, from the first on and without a hole. */
+  heldRun(pod: number, hashes: BigUint64Array): number {
+    const at = this.#x.inputBuffer!(hashes.byteLength) >>> 0;
+    new BigUint64Array(this.#memory.buffer, at, hashes.length).set(hashes);
+    return this.#x.heldRun!(pod, hashes.length);
+  }
+
+  /** KV blocks that a pod holds. */
+  podBlocks(pod: number): number {
+    return this.#x.statPodBlocks!(pod) >>> 0;
+  }
+
+  /** An engine's block hash under the installation's secret, 16 hex digits: the only form in which hashes are shown. */
+  shownHash(hash: bigint): string {
+    this.#x.inputBuffer!(64);
+    const shown = BigInt.asUintN(64, this.#x.shownHash!(hash) as unknown as bigint);
+    return shown.toString(16).padStart(16, "0");
   }
 
   stats(): WireStats {

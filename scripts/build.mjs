@@ -11,6 +11,7 @@ const entries = {
   filter: "wasm/filter/index.ts",
   "filter-trap": "test/wasm/filter-trap.ts",
   wire: "wasm/shared/wire.ts",
+  prompt: "wasm/core/prompt-module.ts",
   "core-test": "test/wasm/core-entry.ts",
 };
 

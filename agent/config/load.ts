@@ -38,7 +38,14 @@ export interface PodConfig {
 
 export interface PoolConfig {
   name: string;
-  model: { name: string; tokenizerFile: string; template: "probe" | "none"; aliases: string[] };
+  model: {
+    name: string;
+    tokenizerFile: string;
+    template: "probe" | "none";
+    aliases: string[];
+    /** Memory of a token's keys and values in all layers, null when it is not told. */
+    kvBytesPerToken: number | null;
+  };
   pods: PodConfig[];
 }
 
@@ -204,6 +211,7 @@ function normalize(
         ),
         template: pool.model.template ?? "probe",
         aliases: pool.model.aliases ?? [],
+        kvBytesPerToken: pool.model.kvBytesPerToken ?? null,
       },
       pods: pool.pods.map((pod) => ({
         name: pod.name,

@@ -33,6 +33,7 @@ const ModelSchema = Type.Object(
     tokenizer: Text,
     template: Type.Optional(Type.Union([Type.Literal("probe"), Type.Literal("none")])),
     aliases: Type.Optional(Type.Array(Text)),
+    kvBytesPerToken: Type.Optional(Type.Integer({ minimum: 1 })),
   },
   closed,
 );

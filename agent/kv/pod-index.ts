@@ -1,9 +1,11 @@
 // One pod's events, sorted out and put into the index: what can be told from text alone is stored, the rest is counted.
 import { type StoredBlocks, StoreStatus, type Wire } from "../wire.js";
+import { BlockUses } from "./block-uses.js";
 import type { CanonicalCheck } from "./canonical-check.js";
 import { type BlockRemoved, type BlockStored, decodeBatch, type EventSink } from "./event-decoder.js";
 import { Orphans } from "./orphans.js";
 import { SampledBlocks } from "./sampled-blocks.js";
+import { WindowRate } from "./window-rate.js";
 
 /** Why blocks of an event are not in the index. */
 export type SkipReason =
@@ -49,6 +51,10 @@ export class PodIndex implements EventSink {
   /** Tokens per block as last seen in an event; 0 before the first. */
   blockSize = 0;
   readonly orphans = new Orphans(ORPHAN_LIMITS);
+  /** Blocks that prompts go on from. */
+  readonly uses = new BlockUses();
+  /** Blocks removed. */
+  readonly evictions = new WindowRate();
   readonly #wire: Wire;
   readonly #model: number;
   /** KV cache groups that are not full attention; removals name only the group. */
@@ -88,6 +94,7 @@ export class PodIndex implements EventSink {
   wipe(): void {
     this.#wire.clearPod(this.slot);
     this.orphans.clear();
+    this.uses.clear();
     this.#sampled?.clear();
     this.#confirmed = null;
   }
@@ -137,6 +144,8 @@ export class PodIndex implements EventSink {
         tokens = tokens.subarray(0, usable * e.blockSize);
       }
     }
+    // A block alone may come from a decode step, which says nothing of reuse.
+    if (e.parent !== null && hashes.length > 1) this.uses.add(e.parent, Date.now());
     if (this.#confirmed) this.#confirm(hashes);
     this.#store({ hashes, parent: e.parent, tokens, blockSize: e.blockSize, lora, salt });
   }
@@ -152,6 +161,7 @@ export class PodIndex implements EventSink {
       this.counts.skipped[reason]++;
       return;
     }
+    this.evictions.add(e.hashes.length, performance.now());
     if (this.#confirmed) this.#confirmRemoval(e.hashes);
     else this.#wire.remove(this.slot, e.hashes);
     if (this.orphans.size > 0) {

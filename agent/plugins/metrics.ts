@@ -1,6 +1,7 @@
 // Owns the Prometheus registry. Everything is read from the parts when it is asked for; nothing is counted twice.
 import fp from "fastify-plugin";
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { hitRate } from "../kv/cache-facts.js";
 import type { EventFeed } from "../kv/event-feed.js";
 import type { Pod } from "../load/pod-registry.js";
 
@@ -77,23 +78,15 @@ export default fp(
       "kv_cache_manager_hit_rate",
       "Cached share of the prompt tokens a pod looked up, since its start",
       ["pod"],
-      () =>
-        perPod((pod) =>
-          pod.metrics?.prefixQueries ? pod.metrics.prefixHits / pod.metrics.prefixQueries : null,
-        ),
+      () => perPod((pod) => hitRate(pod)),
     );
     gauge(
       "kv_cache_manager_global_hit_rate",
       "Cached share of the prompt tokens all pods looked up",
       [],
       () => {
-        let hits = 0;
-        let queries = 0;
-        for (const { metrics } of pods.pods) {
-          hits += metrics?.prefixHits ?? 0;
-          queries += metrics?.prefixQueries ?? 0;
-        }
-        return queries > 0 ? [[{}, hits / queries]] : [];
+        const rate = app.cacheFacts.globalHitRate();
+        return rate === null ? [] : [[{}, rate]];
       },
     );
     gauge("kv_cache_manager_cache_utilization", "Used share of a pod's KV cache (0-1)", ["pod"], () =>
@@ -109,19 +102,11 @@ export default fp(
       }
       return Object.entries(sum).map(([type, n]) => [{ type }, n]);
     });
-    const evicted = new Map<Pod, { at: number; removed: number }>();
     gauge(
       "kv_cache_manager_eviction_rate",
-      "Removal events of a pod per second since the last scrape",
+      "KV blocks that a pod removed per second, over the last minute",
       ["pod"],
-      () =>
-        perPod((pod) => {
-          const now = performance.now();
-          const before = evicted.get(pod);
-          const { removed } = pod.index.counts;
-          evicted.set(pod, { at: now, removed });
-          return before && now > before.at ? ((removed - before.removed) * 1000) / (now - before.at) : null;
-        }),
+      () => perPod((pod) => (pod.feed ? pod.index.evictions.perSecond(performance.now()) : null)),
     );
     const processing = new Histogram({
       name: "kv_cache_manager_event_processing_duration_seconds",
@@ -130,6 +115,16 @@ export default fp(
       registers: [registry],
     });
     app.onBatch.push((ms) => processing.observe(ms / 1000));
+    counter("kv_cache_manager_score_requests_total", "Requests to the score route", ["result"], () =>
+      Object.entries(app.cacheFacts.scored).map(([result, n]) => [{ result }, n]),
+    );
+    const scoring = new Histogram({
+      name: "kv_cache_manager_score_request_duration_seconds",
+      help: "Time from a score request's body to its answer",
+      buckets: [0.0001, 0.0003, 0.001, 0.002, 0.005, 0.01, 0.025, 0.1],
+      registers: [registry],
+    });
+    app.cacheFacts.onScore = (ms) => scoring.observe(ms / 1000);
 
     // The endpoint picker's names (the contract's §2), from what gateway workers report.
     counter("llmd_epp_scheduling_decisions_total", "Decisions of all gateway workers", ["result"], () =>
@@ -260,7 +255,7 @@ export default fp(
     ]);
     app.decorate("prometheus", registry);
   },
-  { name: "metrics", dependencies: ["table", "kv-events", "models", "load", "table-stream"] },
+  { name: "metrics", dependencies: ["table", "kv-events", "models", "load", "table-stream", "cache"] },
 );
 
 function snake(name: string): string {

@@ -4,6 +4,7 @@ import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { replyError } from "../errors.js";
 import type { Pod } from "../load/pod-registry.js";
 import { ErrorSchema, PodsSchema } from "../schemas/api.js";
+import cache from "./cache.js";
 import policy from "./policy.js";
 
 const api: FastifyPluginAsyncTypebox = async (app) => {
@@ -28,6 +29,7 @@ const api: FastifyPluginAsyncTypebox = async (app) => {
   );
 
   await app.register(policy);
+  await app.register(cache);
 
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
 

@@ -10,12 +10,12 @@ import { isObject, mergePatch } from "../policy/merge-patch.js";
 import { patchTarget } from "../policy/short-form.js";
 import type { ActivePolicy } from "../policy/store.js";
 import { ErrorSchema, PolicyStatusSchema } from "../schemas/api.js";
+import { refuseForeignHost } from "./loopback-host.js";
 
 /** Longest body; a policy of some hundred plugins has a tenth of it. */
 const BODY_BYTES = 262_144;
 const YAML_TYPES = ["application/yaml", "application/x-yaml", "text/yaml"];
 const JSON_TYPES = ["application/json", "application/merge-patch+json"];
-const LOOPBACK_HOST = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/i;
 
 const writeErrors = {
   400: ErrorSchema,
@@ -61,15 +61,9 @@ const policy: FastifyPluginAsync = async (app) => {
     if (code === "body_too_large") return replyError(reply, code, `a policy has at most ${BODY_BYTES} bytes`);
     throw error;
   });
-  // A page in a browser can reach loopback under a name of its own: without a token, the name must be ours.
   app.addHook("onRequest", async (request, reply) => {
     if (app.config.token !== null || request.method === "GET" || request.method === "HEAD") return;
-    if (LOOPBACK_HOST.test(request.headers.host ?? "")) return;
-    return replyError(
-      reply,
-      "forbidden_host",
-      "without tokenFile the policy is changed under localhost, 127.0.0.1 or [::1] only; set tokenFile for other names",
-    );
+    return refuseForeignHost(request, reply, "the policy is changed");
   });
 
   app.get(

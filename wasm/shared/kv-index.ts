@@ -11,6 +11,7 @@ import {
   blocksSaveBytes,
   blockSlot,
 } from "./kv-blocks";
+import { MAX_PODS } from "./layout";
 import { growMask, logClear, logPut, logRemove, logSet, maskWords } from "./delta-writer";
 import {
   newSet,
@@ -88,6 +89,20 @@ export let bytesSeen: u64 = 0;
 export let tokensSeen: u64 = 0;
 /** KV blocks held, without the extra membership counts. */
 export let blocksHeld: u32 = 0;
+/** Of these, by pod slot: u32 each. */
+const podBlocks: usize = heap.alloc(MAX_PODS << 2);
+memory.fill(podBlocks, 0, MAX_PODS << 2);
+
+/** KV blocks that pod slot `pod` holds. */
+export function blocksOf(pod: u32): u32 {
+  return pod < MAX_PODS ? load<u32>(podBlocks + (<usize>pod << 2)) : 0;
+}
+
+function countBlock(pod: u32, by: i32): void {
+  const at = podBlocks + (<usize>pod << 2);
+  store<u32>(at, load<u32>(at) + by);
+  blocksHeld += by;
+}
 
 let completed: usize = 0;
 
@@ -268,7 +283,7 @@ export function indexStore(
     const at = node(i);
     store<u32>(at, load<u32>(at, N_USERS) + 1, N_USERS);
     blockAdd(hash, pod, i, 1);
-    blocksHeld++;
+    countBlock(pod, 1);
     for (let e: u32 = 0; e < n; e++) {
       const c = completed + (<usize>e << 4);
       join(load<u64>(c), pod, load<u32>(c, 8));
@@ -280,7 +295,7 @@ export function indexStore(
 function forget(slot: usize, pod: u32): void {
   const i = load<u32>(slot, 8);
   blockDrop(slot);
-  blocksHeld--;
+  countBlock(pod, -1);
   const at = node(i);
   const size = load<u32>(at, N_SIZE);
   if (size / blockBytes > load<u32>(at, N_START) / blockBytes) {
@@ -340,6 +355,7 @@ export function indexReset(): void {
   nodesReset();
   blocksInit(65536);
   blocksHeld = 0;
+  memory.fill(podBlocks, 0, MAX_PODS << 2);
   logClear();
 }
 
@@ -377,6 +393,22 @@ export function indexSave(p: usize): void {
   setsSave(p);
 }
 
+function recount(): void {
+  memory.fill(podBlocks, 0, MAX_PODS << 2);
+  blocksHeld = 0;
+  for (let i: u32 = 0; i < blocksCapacity(); i++) {
+    const slot = blockSlot(i);
+    if (load<u16>(slot, 14) && load<u16>(slot, 12) < MAX_PODS) countBlock(load<u16>(slot, 12), 1);
+  }
+}
+
+/** How many of `count` engine hashes, from the first on, pod `pod` holds without a hole. */
+export function indexHeldRun(pod: u32, hashes: usize, count: u32): u32 {
+  let n: u32 = 0;
+  while (n < count && blockFind(load<u64>(hashes + (<usize>n << 3)), pod)) n++;
+  return n;
+}
+
 /** Takes a checkpoint of `n` bytes whose checksum the caller verified; false when it is of another key or format. */
 export function indexLoad(p: usize, n: usize): bool {
   if (n < CHECKPOINT_HEAD || load<u64>(p) != CHECKPOINT_MAGIC || load<u32>(p, 8) != blockBytes) return false;
@@ -395,6 +427,7 @@ export function indexLoad(p: usize, n: usize): bool {
   p += prefixBytes(buckets);
   p += nodesLoad(p);
   p += blocksLoad(p);
+  recount();
   setsLoad(p);
   logClear();
   return true;

@@ -5,9 +5,11 @@ import { frameSeal, frameValid } from "./frame";
 import { checksum, expandKey, hashBlocks, KEY_WORDS } from "./hash";
 import {
   blocksHeld,
+  blocksOf,
   bytesSeen,
   entries,
   indexClearPod,
+  indexHeldRun,
   indexInit,
   indexLoad,
   indexRemove,
@@ -59,6 +61,7 @@ import {
   RUN_SETS,
 } from "./layout";
 import { nodesBytes, nodesLive } from "./text-nodes";
+import { SCORE_BYTES, scoreHashes } from "./prefix-score";
 import { prefixBytes } from "./prefix-table";
 import { setMask, setsHigh, setUsed } from "./pod-sets";
 import { sectionBytes, sectionRaw } from "./sections";
@@ -83,6 +86,7 @@ export const reportCounters: u32 = REPORT_COUNTERS;
 export const reportCounterCount: u32 = REPORT_COUNTER_COUNT;
 export const reportHeadBytes: u32 = REPORT_HEAD_BYTES;
 export const reportRowBytes: u32 = REPORT_ROW_BYTES;
+export const scoreBytes: u32 = SCORE_BYTES;
 
 export function abort(message: usize, file: usize, line: u32, column: u32): void {
   unreachable();
@@ -97,6 +101,8 @@ let saltKey0: u64 = 0;
 let saltKey1: u64 = 0;
 let rootKey0: u64 = 0;
 let rootKey1: u64 = 0;
+let shownKey0: u64 = 0;
+let shownKey1: u64 = 0;
 let leader: u64 = 0;
 let startMs: u64 = 0;
 let sequence: u64 = 0;
@@ -136,6 +142,9 @@ export function init(bytes: u32, maxEntries: u32, leaderId: u64, start: u64): vo
   derive(3);
   rootKey0 = sipLo;
   rootKey1 = sipHi;
+  derive(4);
+  shownKey0 = sipLo;
+  shownKey1 = sipHi;
   blockBytes = bytes;
   leader = leaderId;
   startMs = start;
@@ -375,6 +384,27 @@ export function hashText(root: u64, n: u32): usize {
   const at = input + ((<usize>n + 7) & ~7);
   hashBlocks(blockKey, root, input, n / blockBytes, blockBytes, at);
   return at;
+}
+
+/** Scores text of `n` bytes at the input buffer; returns the address of the results by pod slot. */
+export function scoreText(root: u64, n: u32): usize {
+  return scoreHashes(hashText(root, n), n / blockBytes);
+}
+
+/** How many of `count` engine hashes at the input buffer pod `pod` holds, from the first on. */
+export function heldRun(pod: u32, count: u32): u32 {
+  return indexHeldRun(pod, input, count);
+}
+
+/** KV blocks that a pod slot holds. */
+export function statPodBlocks(pod: u32): u32 {
+  return blocksOf(pod);
+}
+
+/** An engine's hash as people are shown it: none that knows a prompt can tell from it that the prompt is cached. */
+export function shownHash(hash: u64): u64 {
+  store<u64>(input, hash);
+  return siphash64(shownKey0, shownKey1, input, 8);
 }
 
 export function checksumOf(n: u32): u64 {

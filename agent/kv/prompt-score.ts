@@ -1,0 +1,111 @@
+// What each pod has cached of a prompt, for whoever asks over HTTP: read by the filter's code, answered from the index
+// that gateways match against.
+import type { Pod, PodRegistry } from "../load/pod-registry.js";
+import type { PoolModel } from "../model/model-service.js";
+import { bytesOfTokens } from "../model/token-bytes.js";
+import type { PromptProblem, PromptReader } from "../prompt-reader.js";
+import type { Wire } from "../wire.js";
+
+/** What is scored: a request as an engine would get it, token ids, or engine block hashes. */
+export type Scored =
+  | { kind: "request"; body: Record<string, unknown> }
+  | { kind: "tokens"; ids: number[]; salt: string }
+  | { kind: "blocks"; hashes: BigUint64Array };
+
+export interface PodScore {
+  pod: Pod;
+  /** Leading blocks that the pod holds without a hole, and all blocks: text blocks, or those that were asked for. */
+  present: number;
+  total: number;
+  /** Prompt tokens that an engine would serve from its cache; null where only block hashes were given. */
+  cachedTokens: number | null;
+}
+
+export interface PromptScore {
+  /** Whether the prompt was read exactly; where it was not, nothing is claimed to be cached. */
+  exact: boolean;
+  reasons: string[];
+  scores: PodScore[];
+}
+
+const text = new TextEncoder();
+
+export class PromptScorer {
+  readonly #wire: Wire;
+  readonly #pods: PodRegistry;
+  readonly #reader: PromptReader;
+  readonly #blockBytes: number;
+  #modelsVersion = -1;
+
+  constructor(wire: Wire, pods: PodRegistry, reader: PromptReader, blockBytes: number) {
+    this.#wire = wire;
+    this.#pods = pods;
+    this.#reader = reader;
+    this.#blockBytes = blockBytes;
+  }
+
+  /** Scores a prompt of `model` under one of its names for these pods. */
+  score(scored: Scored, model: PoolModel, name: string, pods: Pod[]): PromptScore | PromptProblem {
+    if (scored.kind === "blocks") {
+      const { hashes } = scored;
+      return {
+        exact: true,
+        reasons: [],
+        scores: pods.map((pod) => ({
+          pod,
+          present: this.#wire.heldRun(pod.slot, hashes),
+          total: hashes.length,
+          cachedTokens: null,
+        })),
+      };
+    }
+    if (scored.kind === "tokens") {
+      const bytes = bytesOfTokens(model.table, scored.ids);
+      if (!bytes) return this.#nothing(["a token id stands for no text"], pods);
+      const root = this.#wire.root(model.id, model.names.get(name) ?? "", scored.salt);
+      return this.#textScore(root, bytes, true, pods);
+    }
+    this.#readModels();
+    const api = "messages" in scored.body ? "chat" : "completions";
+    const prompt = this.#reader.read(text.encode(JSON.stringify({ ...scored.body, model: name })), api);
+    if (typeof prompt === "string") return prompt;
+    if (!prompt.exact) return this.#nothing(prompt.reasons, pods);
+    const root = prompt.salt.length > 0 ? this.#wire.saltedRoot(prompt.root, prompt.salt) : prompt.root;
+    return this.#textScore(root, prompt.text, prompt.whole, pods);
+  }
+
+  #readModels(): void {
+    if (this.#modelsVersion === this.#wire.modelsVersion) return;
+    this.#modelsVersion = this.#wire.modelsVersion;
+    this.#reader.setModels(this.#wire.modelsSection());
+  }
+
+  #nothing(reasons: string[], pods: Pod[]): PromptScore {
+    return {
+      exact: false,
+      reasons,
+      scores: pods.map((pod) => ({ pod, present: 0, total: 0, cachedTokens: 0 })),
+    };
+  }
+
+  #textScore(root: bigint, bytes: Uint8Array, whole: boolean, pods: Pod[]): PromptScore {
+    const total = Math.floor(bytes.length / this.#blockBytes);
+    const endsOnBlock = whole && total * this.#blockBytes === bytes.length;
+    const held = this.#wire.scoreText(root, bytes);
+    return {
+      exact: true,
+      reasons: [],
+      scores: pods.map((pod) => {
+        const { blocks, tokens, tokensBefore } = held(pod.slot);
+        // An engine computes at least the last token, so a whole prompt is never served from its cache.
+        const cached = endsOnBlock && blocks === total ? tokensBefore : tokens;
+        return {
+          pod,
+          present: blocks,
+          total,
+          cachedTokens: cached - (cached % this.#pods.blockTokens(pod)),
+        };
+      }),
+    };
+  }
+}

@@ -1,0 +1,182 @@
+// /api/v1/score and /api/v1/cache: what pods have cached. Who may ask learns what others have sent, so it is behind the
+// token, and without one under a loopback name only.
+import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
+import { type Static, Type } from "typebox";
+import { replyError } from "../errors.js";
+import type { PodScore, Scored } from "../kv/prompt-score.js";
+import type { Pod } from "../load/pod-registry.js";
+import type { PoolModel } from "../model/model-service.js";
+import { MAX_BODY_BYTES, type PromptProblem } from "../prompt-reader.js";
+import { ErrorSchema } from "../schemas/api.js";
+import { CacheStateSchema, PodCacheSchema, ScoreRequestSchema, ScoreSchema } from "../schemas/cache.js";
+import { refuseForeignHost } from "./loopback-host.js";
+
+const security = [{ token: [] }];
+const refusals = { 400: ErrorSchema, 401: ErrorSchema, 403: ErrorSchema, 404: ErrorSchema };
+
+const PROBLEMS: Record<PromptProblem, string> = {
+  malformed: "the prompt cannot be read",
+  not_an_object: "the body is no object",
+  too_deep: "the messages are nested too deep",
+  empty: "the body is empty",
+  unknown_model: "no pool serves this model",
+};
+
+const cache: FastifyPluginAsyncTypebox = async (app) => {
+  const { promptScorer, cacheFacts, registry, models } = app;
+  app.addHook("onRequest", async (request, reply) =>
+    app.config.token === null ? refuseForeignHost(request, reply, "the cache is shown") : undefined,
+  );
+
+  app.post(
+    "/score",
+    {
+      bodyLimit: MAX_BODY_BYTES / 2,
+      schema: {
+        summary: "How much of a prompt each pod has cached",
+        security,
+        body: ScoreRequestSchema,
+        response: { 200: ScoreSchema, ...refusals, 413: ErrorSchema },
+      },
+    },
+    async (request, reply) => {
+      const before = performance.now();
+      const refuse = (code: "invalid_request" | "model_not_found", message: string) => {
+        cacheFacts.scored.refused++;
+        return replyError(reply, code, message);
+      };
+      const scored = scoredOf(request.body);
+      if (typeof scored === "string") return refuse("invalid_request", scored);
+      const served = models.models;
+      const name = request.body.model ?? (served.length === 1 ? served[0]!.pool.model.name : null);
+      if (name === null)
+        return refuse("invalid_request", "model: several models are served here, name the one that is meant");
+      const pools = served.filter((model) => model.names.has(name));
+      if (pools.length === 0) return refuse("model_not_found", `model: no pool serves ${name}`);
+      const { pods, unknown } = candidates(request.body.candidate_pods, pools);
+      const result = promptScorer.score(scored, pools[0]!, name, pods);
+      if (typeof result === "string") return refuse("invalid_request", PROBLEMS[result]);
+      cacheFacts.scored[result.exact ? "exact" : "inexact"]++;
+      const answer = {
+        model: name,
+        exact: result.exact,
+        reasons: result.reasons,
+        scores: result.scores.map(shown),
+        recommendation: best(result.scores)?.config.name ?? null,
+        unknown_pods: unknown,
+      };
+      cacheFacts.onScore(performance.now() - before);
+      return answer;
+    },
+  );
+
+  app.get(
+    "/cache/state",
+    {
+      schema: {
+        summary: "The caches of all pods",
+        security,
+        response: { 200: CacheStateSchema, ...refusals },
+      },
+    },
+    async () => cacheFacts.state(),
+  );
+
+  app.get(
+    "/cache/pod/:pod_id",
+    {
+      schema: {
+        summary: "The cache of one pod",
+        security,
+        params: Type.Object({ pod_id: Type.String({ description: "Name or address" }) }),
+        response: { 200: PodCacheSchema, ...refusals },
+      },
+    },
+    async (request, reply) => {
+      const pod = podOf(request.params.pod_id);
+      if (!pod) return replyError(reply, "pod_not_found", `there is no pod ${request.params.pod_id}`);
+      return cacheFacts.pod(pod);
+    },
+  );
+
+  function podOf(id: string): Pod | undefined {
+    return registry.byAddress(id) ?? registry.pods.find((pod) => pod.config.name === id);
+  }
+
+  function candidates(wanted: string[] | undefined, pools: PoolModel[]): { pods: Pod[]; unknown: string[] } {
+    const serving = new Set(pools.flatMap(({ pool }) => registry.inPool(pool)));
+    if (wanted === undefined) return { pods: [...serving], unknown: [] };
+    const pods: Pod[] = [];
+    const unknown: string[] = [];
+    for (const id of wanted) {
+      const pod = podOf(id);
+      if (pod && serving.has(pod)) pods.push(pod);
+      else unknown.push(id);
+    }
+    return { pods, unknown };
+  }
+
+  function shown({ pod, present, total, cachedTokens }: PodScore) {
+    const rate = total > 0 ? present / total : 0;
+    const bytes = cacheFacts.cacheBytes(pod);
+    return {
+      pod_id: pod.config.name,
+      cache_hit_rate: rate,
+      blocks_present: present,
+      blocks_total: total,
+      cached_tokens: cachedTokens,
+      score: rate * 100,
+      cache_size_mb: bytes === null ? null : bytes / 1e6,
+    };
+  }
+};
+
+export default cache;
+
+function best(scores: PodScore[]): Pod | null {
+  const load = ({ metrics }: Pod) => (metrics ? metrics.running + metrics.waiting : 0);
+  let chosen: PodScore | null = null;
+  for (const score of scores) {
+    if (!score.pod.ready) continue;
+    if (
+      !chosen ||
+      score.present > chosen.present ||
+      (score.present === chosen.present && load(score.pod) < load(chosen.pod))
+    )
+      chosen = score;
+  }
+  return chosen?.pod ?? null;
+}
+
+/** What a body asks to score, or what is wrong with it. */
+function scoredOf(body: Static<typeof ScoreRequestSchema>): Scored | string {
+  const { candidate_pods: _, prompt_blocks: blocks, ...request } = body;
+  const given = ["prompt", "messages", "prompt_blocks"].filter((key) => key in body);
+  if (given.length !== 1)
+    return given.length === 0
+      ? "give one of prompt, messages or prompt_blocks"
+      : `give one of ${given.join(" and ")}`;
+  if (blocks) {
+    const hashes = new BigUint64Array(blocks.length);
+    for (const [i, block] of blocks.entries()) {
+      const hash = hashOf(block);
+      if (hash === null)
+        return `prompt_blocks[${i}]: ${JSON.stringify(block)} is no 64-bit block hash; give decimal or 0x text, or an integer up to 2^53`;
+      hashes[i] = hash;
+    }
+    return { kind: "blocks", hashes };
+  }
+  const { prompt } = body;
+  if (Array.isArray(prompt) && typeof prompt[0] === "number")
+    return { kind: "tokens", ids: prompt as number[], salt: body.cache_salt ?? "" };
+  return { kind: "request", body: request };
+}
+
+/** The 64 bits by which an engine's hash is known: a digest counts with its last 8 bytes, as vLLM publishes it. */
+function hashOf(given: string | number): bigint | null {
+  if (typeof given === "number")
+    return Number.isSafeInteger(given) ? BigInt.asUintN(64, BigInt(given)) : null;
+  if (!/^(\d{1,20}|0x[0-9a-f]{1,64}|[0-9a-f]{32}|[0-9a-f]{64})$/i.test(given)) return null;
+  if (/^\d{1,20}$/.test(given)) return BigInt.asUintN(64, BigInt(given));
+  return BigInt.asUintN(64, BigInt(given.startsWith("0x") ? given : `0x${given}`));
+}
