@@ -31,6 +31,12 @@ export interface TokenBytes {
   known: Uint8Array;
 }
 
+/** Where an engine holds a block. A text is on a pod as long as one of its tiers has it. */
+export enum Tier {
+  Gpu = 0,
+  Cpu = 1,
+}
+
 /** Consecutive KV blocks of one BlockStored event; tokens.length = hashes.length × blockSize. */
 export interface StoredBlocks {
   hashes: BigUint64Array;
@@ -280,7 +286,7 @@ export class Wire {
   }
 
   /** Stores the blocks of one event of pod slot `pod`. */
-  store(pod: number, model: number, e: StoredBlocks): StoreStatus {
+  store(pod: number, model: number, e: StoredBlocks, tier = Tier.Gpu): StoreStatus {
     const tokens = this.#models[model]?.tokens;
     if (!tokens) return StoreStatus.UnknownToken;
     const count = e.hashes.length;
@@ -291,6 +297,7 @@ export class Wire {
     new Uint32Array(this.#memory.buffer, at + count * 8, e.tokens.length).set(e.tokens);
     return this.#x.storeBlocks!(
       pod,
+      tier,
       count,
       e.parent === null ? 0 : 1,
       e.parent ?? 0n,
@@ -304,10 +311,20 @@ export class Wire {
   }
 
   /** Removes one physical copy of each block; returns how many of them were known. */
-  remove(pod: number, hashes: BigUint64Array): number {
-    const at = this.#x.inputBuffer!(hashes.length * 8) >>> 0;
+  remove(pod: number, hashes: BigUint64Array, tier = Tier.Gpu): number {
+    this.#putHashes(hashes);
+    return this.#x.removeBlocks!(pod, tier, hashes.length);
+  }
+
+  /** Stores blocks whose tokens the event does not tell: those that another tier of the pod holds. Returns how many. */
+  storeKnown(pod: number, hashes: BigUint64Array, tier: Tier): number {
+    this.#putHashes(hashes);
+    return this.#x.storeKnownBlocks!(pod, tier, hashes.length);
+  }
+
+  #putHashes(hashes: BigUint64Array): void {
+    const at = this.#x.inputBuffer!(hashes.byteLength) >>> 0;
     new BigUint64Array(this.#memory.buffer, at, hashes.length).set(hashes);
-    return this.#x.removeBlocks!(pod, hashes.length);
   }
 
   /** Forgets all blocks of a pod; returns how many there were. */
@@ -609,12 +626,11 @@ export class Wire {
 
   /** How many of these engine hashes a pod holds, from the first on and without a hole. */
   heldRun(pod: number, hashes: BigUint64Array): number {
-    const at = this.#x.inputBuffer!(hashes.byteLength) >>> 0;
-    new BigUint64Array(this.#memory.buffer, at, hashes.length).set(hashes);
+    this.#putHashes(hashes);
     return this.#x.heldRun!(pod, hashes.length);
   }
 
-  /** KV blocks that a pod holds. */
+  /** KV blocks that a pod holds in GPU memory. */
   podBlocks(pod: number): number {
     return this.#x.statPodBlocks!(pod) >>> 0;
   }

@@ -11,6 +11,7 @@ import { digestOf } from "../policy/digest.js";
 import type { Policy } from "../policy/document.js";
 import type { Role } from "../wire.js";
 import { durationMs } from "./duration.js";
+import { type Environment, withEnvironment } from "./environment.js";
 import { type ConfigDocument, ConfigSchema } from "./schema.js";
 import { dotted, type Path, type Problem, problemsOf } from "./validate.js";
 
@@ -55,6 +56,10 @@ export interface AgentConfig {
   /** Bearer token of the stream and the API; null = none asked for. */
   token: string | null;
   secretFile: string | null;
+  /** Where pods may connect to publish KV events, such as tcp://127.0.0.1:5555; null = nowhere. */
+  zmqBind: string | null;
+  /** Blocks known by JSON events: how long they are believed, how many, how often old ones are looked for. ms. */
+  index: { ttlMs: number; maxBlocks: number; cleanupMs: number };
   stateFolder: string;
   /** All in ms. */
   scrape: { intervalMs: number; timeoutMs: number; ttlMs: number };
@@ -73,7 +78,7 @@ export interface AgentConfig {
 const DEFAULT_PREFILL_TOKENS_PER_SECOND = 40_000;
 
 /**
- * Reads and checks a configuration file.
+ * Reads and checks a configuration file, then the environment.
  * @throws ConfigError naming file, line, column, key and remedy of every mistake found.
  */
 export function loadConfig(file: string): AgentConfig {
@@ -85,7 +90,7 @@ export function loadConfig(file: string): AgentConfig {
       `${file}: cannot be read (${(error as NodeJS.ErrnoException).code}); give a file with --config`,
     );
   }
-  return parseConfig(text, file);
+  return withEnvironment(parseConfig(text, file), process.env as Environment);
 }
 
 /** As `loadConfig`, from the file's text; `file` names it in errors and is the base of relative paths. */
@@ -140,7 +145,7 @@ type At = (path: Path, message: string) => Problem;
 
 function contradictionsOf(doc: ConfigDocument, at: At): Problem[] {
   const problems: Problem[] = [];
-  for (const key of ["http", "stream"] as const) {
+  for (const key of ["http", "stream", "events"] as const) {
     const address = doc.listen?.[key];
     if (address === undefined) continue;
     if (Number(portOf(address)) > 65535) problems.push(at(["listen", key], "the port is above 65535"));
@@ -196,6 +201,12 @@ function normalize(
     stream: listen(doc.listen?.stream ?? "127.0.0.1:8081"),
     token,
     secretFile: doc.secretFile === undefined ? null : resolve(base, doc.secretFile),
+    zmqBind: doc.listen?.events === undefined ? null : `tcp://${doc.listen.events}`,
+    index: {
+      ttlMs: durationMs(doc.index?.ttl ?? "1h"),
+      maxBlocks: doc.index?.maxBlocks ?? 1_000_000,
+      cleanupMs: durationMs(doc.index?.cleanupInterval ?? "5m"),
+    },
     stateFolder: resolve(base, doc.state ?? ".warmgate/state"),
     scrape: {
       intervalMs: durationMs(doc.scrape?.interval ?? "5s"),

@@ -46,7 +46,10 @@ const PoolSchema = Type.Object(
 export const ConfigSchema = Type.Object(
   {
     listen: Type.Optional(
-      Type.Object({ http: Type.Optional(Address), stream: Type.Optional(Address) }, closed),
+      Type.Object(
+        { http: Type.Optional(Address), stream: Type.Optional(Address), events: Type.Optional(Address) },
+        closed,
+      ),
     ),
     tokenFile: Type.Optional(Text),
     secretFile: Type.Optional(Text),
@@ -57,6 +60,16 @@ export const ConfigSchema = Type.Object(
           interval: Type.Optional(Duration),
           timeout: Type.Optional(Duration),
           ttl: Type.Optional(Duration),
+        },
+        closed,
+      ),
+    ),
+    index: Type.Optional(
+      Type.Object(
+        {
+          ttl: Type.Optional(Duration),
+          maxBlocks: Type.Optional(Type.Integer({ minimum: 1 })),
+          cleanupInterval: Type.Optional(Duration),
         },
         closed,
       ),

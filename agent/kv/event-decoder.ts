@@ -1,4 +1,5 @@
-// vLLM's KV event batches: array and map encoding, integer and digest hashes, unknown fields and tags passed over.
+// vLLM's and SGLang's KV event batches: array and map encoding, integer and digest hashes, unknown fields and tags passed
+// over. SGLang has vLLM's arrays, signed hashes, and a map of metadata where vLLM has the adapter's name.
 import { MsgpackReader } from "./msgpack-reader.js";
 
 /** A run of consecutive full blocks that the engine holds. Arrays are views that the next event overwrites. */
@@ -64,6 +65,7 @@ class Fields {
   extraKeys: (unknown[] | null)[] | null = null;
   group: number | null = null;
   specKind: string | null = null;
+  salt: string | null = null;
 
   clear(): void {
     this.tag = "";
@@ -77,6 +79,7 @@ class Fields {
     this.extraKeys = null;
     this.group = null;
     this.specKind = null;
+    this.salt = null;
   }
 }
 
@@ -167,7 +170,8 @@ function field(name: string): void {
       fields.loraId = reader.numberOrNil();
       return;
     case "lora_name":
-      fields.loraName = reader.textOrNil();
+      if (reader.isMap()) metadata();
+      else fields.loraName = reader.textOrNil();
       return;
     case "medium":
       fields.medium = reader.textOrNil();
@@ -183,6 +187,14 @@ function field(name: string): void {
       return;
     default:
       reader.skip();
+  }
+}
+
+/** What SGLang says besides; the cache salt is in its hashes, and so it is in ours. */
+function metadata(): void {
+  for (let n = reader.mapHead(); n > 0; n--) {
+    if (reader.text() === "cache_salt") fields.salt = reader.textOrNil();
+    else reader.skip();
   }
 }
 
@@ -227,7 +239,7 @@ function deliver(sink: EventSink): void {
       loraId: f.loraId,
       loraName: f.loraName,
       medium: f.medium,
-      extraKeys: f.extraKeys,
+      extraKeys: f.extraKeys ?? (f.salt !== null && f.parent === null ? [[f.salt]] : null),
       group: f.group,
       specKind: f.specKind,
     });

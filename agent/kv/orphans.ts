@@ -1,4 +1,5 @@
 // Stored blocks whose parent is not known yet wait here: after a reconnect or a gap a child can come first.
+import type { Tier } from "../wire.js";
 
 /** Consecutive blocks of one event, copied; a held run owns its arrays. */
 export interface HeldRun {
@@ -8,6 +9,7 @@ export interface HeldRun {
   blockSize: number;
   lora: string;
   salt: string;
+  tier: Tier;
 }
 
 export interface OrphanLimits {

@@ -1,5 +1,5 @@
 // One pod's events, sorted out and put into the index: what can be told from text alone is stored, the rest is counted.
-import { type StoredBlocks, StoreStatus, type Wire } from "../wire.js";
+import { type StoredBlocks, StoreStatus, Tier, type Wire } from "../wire.js";
 import { BlockUses } from "./block-uses.js";
 import type { CanonicalCheck } from "./canonical-check.js";
 import { type BlockRemoved, type BlockStored, decodeBatch, type EventSink } from "./event-decoder.js";
@@ -115,7 +115,13 @@ export class PodIndex implements EventSink {
 
   stored(e: BlockStored): void {
     this.counts.stored++;
-    const reason = this.#unusable(e);
+    const tier = tierOf(e.medium);
+    if (tier !== null && tier !== Tier.Gpu && e.tokens.length === 0 && this.#scored(e.group)) {
+      // Offloading tells hashes alone; what they say is known while another tier has the block.
+      if (this.#wire.storeKnown(this.slot, e.hashes, tier) < e.hashes.length) this.counts.skipped.tier++;
+      return;
+    }
+    const reason = this.#unusable(e, tier);
     if (reason) {
       this.counts.skipped[reason]++;
       return;
@@ -146,19 +152,19 @@ export class PodIndex implements EventSink {
     }
     // A block alone may come from a decode step, which says nothing of reuse.
     if (e.parent !== null && hashes.length > 1) this.uses.add(e.parent, Date.now());
-    if (this.#confirmed) this.#confirm(hashes);
-    this.#store({ hashes, parent: e.parent, tokens, blockSize: e.blockSize, lora, salt });
+    if (this.#confirmed && tier === Tier.Gpu) this.#confirm(hashes);
+    this.#store({ hashes, parent: e.parent, tokens, blockSize: e.blockSize, lora, salt }, tier!);
   }
 
   removed(e: BlockRemoved): void {
     this.counts.removed++;
-    const reason = otherTier(e.medium)
-      ? "tier"
-      : e.group !== null && this.#otherGroups.has(e.group)
-        ? "group"
-        : null;
-    if (reason) {
-      this.counts.skipped[reason]++;
+    const tier = tierOf(e.medium);
+    if (tier === null || !this.#scored(e.group)) {
+      this.counts.skipped[tier === null ? "tier" : "group"]++;
+      return;
+    }
+    if (tier !== Tier.Gpu) {
+      this.#wire.remove(this.slot, e.hashes, tier);
       return;
     }
     this.evictions.add(e.hashes.length, performance.now());
@@ -171,8 +177,8 @@ export class PodIndex implements EventSink {
   }
 
   /** Why an event can say nothing about text, null when it can. */
-  #unusable(e: BlockStored): SkipReason | null {
-    if (otherTier(e.medium)) return "tier";
+  #unusable(e: BlockStored, tier: Tier | null): SkipReason | null {
+    if (tier === null) return "tier";
     if (e.specKind !== null && !PREFIX_KINDS.has(e.specKind)) {
       if (e.group !== null) this.#otherGroups.add(e.group);
       return "group";
@@ -183,8 +189,13 @@ export class PodIndex implements EventSink {
     return e.loraId !== null && e.loraName === null ? "adapter" : null;
   }
 
-  #store(e: StoredBlocks): void {
-    const status = this.#wire.store(this.slot, this.#model, e);
+  /** Whether a group is full attention, as far as events said. */
+  #scored(group: number | null): boolean {
+    return group === null || !this.#otherGroups.has(group);
+  }
+
+  #store(e: StoredBlocks, tier: Tier): void {
+    const status = this.#wire.store(this.slot, this.#model, e, tier);
     if (status === StoreStatus.Orphan) {
       if (e.parent === null) return;
       this.counts.orphansHeld++;
@@ -196,6 +207,7 @@ export class PodIndex implements EventSink {
           blockSize: e.blockSize,
           lora: e.lora,
           salt: e.salt,
+          tier,
         },
         performance.now(),
       );
@@ -204,7 +216,8 @@ export class PodIndex implements EventSink {
     if (status === StoreStatus.UnknownToken) this.counts.skipped.unknown_token++;
     if (status === StoreStatus.BadShape) this.counts.skipped.shape++;
     if (this.orphans.size === 0) return;
-    for (const hash of e.hashes.slice()) for (const run of this.orphans.take(hash)) this.#store(run);
+    for (const hash of e.hashes.slice())
+      for (const run of this.orphans.take(hash)) this.#store(run, run.tier);
   }
 
   /** What waits for blocks that are left out is left out with them. */
@@ -238,9 +251,11 @@ export class PodIndex implements EventSink {
   }
 }
 
-/** Old releases name no tier and have one. */
-function otherTier(medium: string | null): boolean {
-  return medium !== null && medium.toUpperCase() !== "GPU";
+/** Null = a tier that is not followed. Old releases name none and have one. */
+function tierOf(medium: string | null): Tier | null {
+  if (medium === null) return Tier.Gpu;
+  const name = medium.toUpperCase();
+  return name === "GPU" ? Tier.Gpu : name === "CPU" || name === "CPU_PINNED" ? Tier.Cpu : null;
 }
 
 /**

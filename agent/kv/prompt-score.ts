@@ -5,6 +5,7 @@ import type { PoolModel } from "../model/model-service.js";
 import { bytesOfTokens } from "../model/token-bytes.js";
 import type { PromptProblem, PromptReader } from "../prompt-reader.js";
 import type { Wire } from "../wire.js";
+import type { AnnouncedBlocks } from "./announced-blocks.js";
 
 /** What is scored: a request as an engine would get it, token ids, or engine block hashes. */
 export type Scored =
@@ -33,13 +34,21 @@ const text = new TextEncoder();
 export class PromptScorer {
   readonly #wire: Wire;
   readonly #pods: PodRegistry;
+  readonly #announced: AnnouncedBlocks;
   readonly #reader: PromptReader;
   readonly #blockBytes: number;
   #modelsVersion = -1;
 
-  constructor(wire: Wire, pods: PodRegistry, reader: PromptReader, blockBytes: number) {
+  constructor(
+    wire: Wire,
+    pods: PodRegistry,
+    announced: AnnouncedBlocks,
+    reader: PromptReader,
+    blockBytes: number,
+  ) {
     this.#wire = wire;
     this.#pods = pods;
+    this.#announced = announced;
     this.#reader = reader;
     this.#blockBytes = blockBytes;
   }
@@ -53,7 +62,7 @@ export class PromptScorer {
         reasons: [],
         scores: pods.map((pod) => ({
           pod,
-          present: this.#wire.heldRun(pod.slot, hashes),
+          present: this.#heldRun(pod, hashes),
           total: hashes.length,
           cachedTokens: null,
         })),
@@ -72,6 +81,15 @@ export class PromptScorer {
     if (!prompt.exact) return this.#nothing(prompt.reasons, pods);
     const root = prompt.salt.length > 0 ? this.#wire.saltedRoot(prompt.root, prompt.salt) : prompt.root;
     return this.#textScore(root, prompt.text, prompt.whole, pods);
+  }
+
+  #heldRun(pod: Pod, hashes: BigUint64Array): number {
+    let held = this.#wire.heldRun(pod.slot, hashes);
+    // What was announced in the JSON form fills holes of what engines' own events tell.
+    const now = performance.now();
+    while (held < hashes.length && this.#announced.has(pod.slot, hashes[held]!, now))
+      held += 1 + this.#wire.heldRun(pod.slot, hashes.subarray(held + 1));
+    return held;
   }
 
   #readModels(): void {

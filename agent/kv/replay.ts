@@ -29,34 +29,63 @@ export function parseFrames(frames: Uint8Array[]): Batch | null {
   return { sequence: Number(number), payload };
 }
 
-/**
- * Batches from `start` on, oldest first, as the engine still has them; ends after the newest.
- * @throws ReplayTimeout when nothing came for `timeoutMs`.
- */
-export async function* replay(endpoint: string, start: number, timeoutMs: number): AsyncGenerator<Batch> {
-  const socket = new Dealer({
-    linger: 0,
-    receiveHighWaterMark: 0,
-    receiveTimeout: timeoutMs,
-    sendTimeout: timeoutMs,
-  });
-  try {
-    socket.connect(endpoint);
+/** Messages that may wait on our side of a socket; a peer drops or waits beyond that. */
+export const RECEIVE_HIGH_WATER_MARK = 200_000;
+
+/** Asks one engine's replay endpoint, over a connection that stays between two questions. Not for two at a time. */
+export class ReplayClient {
+  readonly #endpoint: string;
+  readonly #timeoutMs: number;
+  #socket: Dealer | null = null;
+
+  /** Answers may be silent for `timeoutMs`. */
+  constructor(endpoint: string, timeoutMs: number) {
+    this.#endpoint = endpoint;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /**
+   * Batches from `start` on, oldest first, as the engine still has them; ends after the newest.
+   * @throws ReplayTimeout when nothing came for `timeoutMs`.
+   */
+  async *from(start: number): AsyncGenerator<Batch> {
+    const socket = this.#socket ?? this.#connect();
+    let answered = false;
     const from = Buffer.alloc(8);
     from.writeBigUInt64BE(BigInt(start));
     try {
       await socket.send([Buffer.alloc(0), from]);
       for (;;) {
         const batch = parseFrames((await socket.receive()) as Buffer[]);
-        if (!batch) return;
+        if (!batch) {
+          answered = true;
+          return;
+        }
         yield batch;
       }
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "EAGAIN")
-        throw new ReplayTimeout(`${endpoint} did not answer within ${timeoutMs} ms`);
+        throw new ReplayTimeout(`${this.#endpoint} did not answer within ${this.#timeoutMs} ms`);
       throw error;
+    } finally {
+      // What may still come of an answer that was not read to its end must not be taken for the next one's.
+      if (!answered) this.close();
     }
-  } finally {
-    socket.close();
+  }
+
+  close(): void {
+    this.#socket?.close();
+    this.#socket = null;
+  }
+
+  #connect(): Dealer {
+    this.#socket = new Dealer({
+      linger: 0,
+      receiveHighWaterMark: RECEIVE_HIGH_WATER_MARK,
+      receiveTimeout: this.#timeoutMs,
+      sendTimeout: this.#timeoutMs,
+    });
+    this.#socket.connect(this.#endpoint);
+    return this.#socket;
   }
 }

@@ -15,12 +15,15 @@ export interface EngineMetrics {
   prefixHits: number;
   promptTokens: number;
   generationTokens: number;
+  /** When the server's process began, seconds since the epoch; null when it does not say, or is several. */
+  startTime: number | null;
 }
 
 const WAITING = "vllm:num_requests_waiting";
 const RUNNING = "vllm:num_requests_running";
 const USAGE = ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"];
 const CONFIG = "vllm:cache_config_info";
+const START = "process_start_time_seconds";
 const COUNTERS = {
   prefixQueries: ["vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"],
   prefixHits: ["vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"],
@@ -32,6 +35,7 @@ const WANTED: ReadonlySet<string> = new Set([
   WAITING,
   RUNNING,
   CONFIG,
+  START,
   ...USAGE,
   ...Object.values(COUNTERS).flat(),
 ]);
@@ -63,7 +67,9 @@ export function engineMetrics(text: string): EngineMetrics | null {
     blockTokens = size;
     if (blocks > 0) capacityTokens += size * blocks;
   }
+  const starts = values([START]);
   return {
+    startTime: starts.length === 1 ? starts[0]! : null,
     waiting: sum([WAITING]),
     running: sum([RUNNING]),
     kvUsage: usage.length === 0 ? 0 : usage.reduce((a, b) => a + b, 0) / usage.length,

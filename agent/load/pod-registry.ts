@@ -27,6 +27,10 @@ export interface Pod {
   metricsAt: number;
   /** Prompt tokens of the engine's run as last read, also by an earlier agent. */
   promptTokens: number;
+  /** When that run's process began (`EngineMetrics.startTime`). */
+  startTime: number | null;
+  /** Restarts that the feed had noticed at that time. */
+  restartsKnown: number;
   readonly rate: PrefillRate;
   scrapes: { ok: number; refused: number; timeout: number; failed: number };
 }
@@ -35,14 +39,27 @@ export interface Pod {
 export class PodRegistry {
   readonly pods: Pod[];
   readonly #byAddress: Map<string, Pod>;
+  readonly #byName: Map<string, Pod>;
+  /** Null = several pods are there. */
+  readonly #byHost = new Map<string, Pod | null>();
 
   constructor(pods: Pod[]) {
     this.pods = [...pods].sort((a, b) => a.slot - b.slot);
     this.#byAddress = new Map(pods.map((pod) => [pod.config.address, pod]));
+    this.#byName = new Map(pods.map((pod) => [pod.config.name, pod]));
+    for (const pod of pods) {
+      const host = pod.config.address.slice(0, pod.config.address.lastIndexOf(":"));
+      this.#byHost.set(host, this.#byHost.has(host) ? null : pod);
+    }
   }
 
   byAddress(address: string): Pod | undefined {
     return this.#byAddress.get(address);
+  }
+
+  /** A pod by its name, its address, or the host of its address where no other pod has it. */
+  find(id: string): Pod | undefined {
+    return this.#byAddress.get(id) ?? this.#byName.get(id) ?? this.#byHost.get(id) ?? undefined;
   }
 
   inPool(pool: PoolConfig): Pod[] {
@@ -95,6 +112,8 @@ export function newPod(given: Pick<Pod, "config" | "pool" | "slot" | "model" | "
     metrics: null,
     metricsAt: 0,
     promptTokens: 0,
+    startTime: null,
+    restartsKnown: 0,
     rate: new PrefillRate(given.config.prefillTokensPerSecond),
     scrapes: { ok: 0, refused: 0, timeout: 0, failed: 0 },
   };

@@ -20,7 +20,13 @@ export default fp(
     app.decorate("cacheFacts", facts);
     app.decorate(
       "promptScorer",
-      new PromptScorer(app.wire, app.registry, await PromptReader.create(), app.config.policy.blockBytes),
+      new PromptScorer(
+        app.wire,
+        app.registry,
+        app.announced,
+        await PromptReader.create(),
+        app.config.policy.blockBytes,
+      ),
     );
   },
   { name: "cache", dependencies: ["index-state", "kv-events", "models"] },

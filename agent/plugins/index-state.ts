@@ -145,6 +145,7 @@ function seat(
       index: new PodIndex(wire, slot, model, checks.get(model) ?? null),
     });
     made.promptTokens = saved.get(slot)?.promptTokens ?? 0;
+    made.startTime = saved.get(slot)?.startTime ?? null;
     return made;
   });
   return { pods, saved };
@@ -165,5 +166,6 @@ function savedPod(pod: Pod): SavedPod {
     time: position?.time ?? null,
     suspect: pod.index.suspect,
     promptTokens: pod.promptTokens,
+    startTime: pod.startTime,
   };
 }

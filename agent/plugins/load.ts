@@ -1,5 +1,6 @@
 // Owns the pods' load and readiness: scrapes, and asks at once when an event connection drops.
 import fp from "fastify-plugin";
+import type { Pod } from "../load/pod-registry.js";
 import { Scraper } from "../load/scraper.js";
 
 declare module "fastify" {
@@ -8,21 +9,36 @@ declare module "fastify" {
   }
 }
 
+/** A new run of the engine may be known by its metrics alone: after a gap, or without replay, the sequence hides it. */
+function noteRun(pod: Pod): void {
+  const { feed, metrics } = pod;
+  if (!metrics) return;
+  const restarts = feed?.counts.restarts ?? 0;
+  const otherProcess =
+    metrics.startTime !== null && pod.startTime !== null && metrics.startTime !== pod.startTime;
+  const countersWentBack = metrics.promptTokens < pod.promptTokens;
+  if (restarts === pod.restartsKnown) {
+    if (otherProcess) feed?.begunAnew("its process is another one");
+    else if (countersWentBack && pod.index.suspect) feed?.begunAnew("its counters went back");
+  }
+  pod.promptTokens = metrics.promptTokens;
+  pod.startTime = metrics.startTime;
+  pod.restartsKnown = feed?.counts.restarts ?? 0;
+}
+
 export default fp(
   async (app) => {
     const log = app.pino.child({ component: "load" });
     const scraper = new Scraper(app.config.scrape, {
       onLoad: (pod) => {
-        const now = pod.metrics?.promptTokens ?? 0;
-        // After a gap the sequence alone does not show that the engine began anew while nobody listened.
-        if (now < pod.promptTokens && pod.index.suspect) pod.feed?.begunAnew();
-        pod.promptTokens = now;
+        noteRun(pod);
         app.publisher.loadsChanged();
       },
       onReadiness: (pod) => {
         if (pod.ready) {
           log.info({ event_type: "ready", pod_id: pod.config.name }, "the pod is ready");
           app.models.podReady(pod.pool);
+          app.findEvents(pod);
         } else
           log.warn(
             { event_type: "not_ready", pod_id: pod.config.name },

@@ -100,7 +100,19 @@ export default fp(
         sum.AllBlocksCleared += index.counts.cleared;
         sum.other += index.counts.unknown;
       }
-      return Object.entries(sum).map(([type, n]) => [{ type }, n]);
+      return Object.entries({ ...sum, ...app.announced.counts }).map(([type, n]) => [{ type }, n]);
+    });
+    gauge("warmgate_announced_blocks", "Blocks known by JSON events, by their hashes alone", [], () => [
+      [{}, app.announced.size],
+    ]);
+    counter("warmgate_bound_messages_total", "Messages to ZMQ_BIND_ADDRESS", ["pod"], () => {
+      const counts = app.boundEvents?.counts;
+      return counts
+        ? [
+            [{ pod: "known" }, counts.messages - counts.unknownPod],
+            [{ pod: "unknown" }, counts.unknownPod],
+          ]
+        : [];
     });
     gauge(
       "kv_cache_manager_eviction_rate",
@@ -211,6 +223,7 @@ export default fp(
       ["restarts", "Times an engine began anew"],
       ["malformed", "Messages that could not be read"],
       ["replayFailures", "Replays without an answer"],
+      ["tails", "Batches lost at the end of a burst and found by asking"],
     ] as const)
       counter(`warmgate_event_${snake(field)}_total`, help, ["pod"], () =>
         feeds((feed) => feed.counts[field]),

@@ -3,6 +3,7 @@
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { type Static, Type } from "typebox";
 import { replyError } from "../errors.js";
+import { blockHash } from "../kv/announced-blocks.js";
 import type { PodScore, Scored } from "../kv/prompt-score.js";
 import type { Pod } from "../load/pod-registry.js";
 import type { PoolModel } from "../model/model-service.js";
@@ -93,15 +94,11 @@ const cache: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async (request, reply) => {
-      const pod = podOf(request.params.pod_id);
+      const pod = registry.find(request.params.pod_id);
       if (!pod) return replyError(reply, "pod_not_found", `there is no pod ${request.params.pod_id}`);
       return cacheFacts.pod(pod);
     },
   );
-
-  function podOf(id: string): Pod | undefined {
-    return registry.byAddress(id) ?? registry.pods.find((pod) => pod.config.name === id);
-  }
 
   function candidates(wanted: string[] | undefined, pools: PoolModel[]): { pods: Pod[]; unknown: string[] } {
     const serving = new Set(pools.flatMap(({ pool }) => registry.inPool(pool)));
@@ -109,7 +106,7 @@ const cache: FastifyPluginAsyncTypebox = async (app) => {
     const pods: Pod[] = [];
     const unknown: string[] = [];
     for (const id of wanted) {
-      const pod = podOf(id);
+      const pod = registry.find(id);
       if (pod && serving.has(pod)) pods.push(pod);
       else unknown.push(id);
     }
@@ -159,9 +156,9 @@ function scoredOf(body: Static<typeof ScoreRequestSchema>): Scored | string {
   if (blocks) {
     const hashes = new BigUint64Array(blocks.length);
     for (const [i, block] of blocks.entries()) {
-      const hash = hashOf(block);
+      const hash = blockHash(block);
       if (hash === null)
-        return `prompt_blocks[${i}]: ${JSON.stringify(block)} is no 64-bit block hash; give decimal or 0x text, or an integer up to 2^53`;
+        return `prompt_blocks[${i}]: ${JSON.stringify(block)} is more than JSON numbers hold; give it as text`;
       hashes[i] = hash;
     }
     return { kind: "blocks", hashes };
@@ -170,13 +167,4 @@ function scoredOf(body: Static<typeof ScoreRequestSchema>): Scored | string {
   if (Array.isArray(prompt) && typeof prompt[0] === "number")
     return { kind: "tokens", ids: prompt as number[], salt: body.cache_salt ?? "" };
   return { kind: "request", body: request };
-}
-
-/** The 64 bits by which an engine's hash is known: a digest counts with its last 8 bytes, as vLLM publishes it. */
-function hashOf(given: string | number): bigint | null {
-  if (typeof given === "number")
-    return Number.isSafeInteger(given) ? BigInt.asUintN(64, BigInt(given)) : null;
-  if (!/^(\d{1,20}|0x[0-9a-f]{1,64}|[0-9a-f]{32}|[0-9a-f]{64})$/i.test(given)) return null;
-  if (/^\d{1,20}$/.test(given)) return BigInt.asUintN(64, BigInt(given));
-  return BigInt.asUintN(64, BigInt(given.startsWith("0x") ? given : `0x${given}`));
 }

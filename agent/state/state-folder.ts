@@ -23,6 +23,7 @@ export interface SavedPod {
   suspect: boolean;
   /** Prompt tokens that the engine had counted: fewer later means another run. */
   promptTokens: number;
+  startTime?: number | null;
 }
 
 export interface Checkpoint {

@@ -16,6 +16,8 @@ export interface EngineServerOptions {
   bos?: string;
   models?: { id: string; parent?: string | null }[];
   metrics?: string;
+  /** Answer of /kv_event_sources, which older releases do not have. */
+  eventSources?: Record<string, unknown>;
   /** Joins the text of a part list; vLLM's "string" format joins with newlines. */
   joinParts?: (parts: string[]) => string;
 }
@@ -72,6 +74,8 @@ export class EngineServer {
     if (url === "/metrics") return { status: 200, body: this.options.metrics ?? METRICS };
     if (url === "/health") return { status: 200, body: "" };
     if (url === "/v1/models") return { status: 200, body: { data: this.options.models ?? [{ id: "m" }] } };
+    if (url === "/kv_event_sources" && this.options.eventSources)
+      return { status: 200, body: this.options.eventSources };
     if (url !== "/tokenize") return { status: 404, body: { error: "no such path" } };
     const request = JSON.parse(text) as {
       prompt?: string;

@@ -30,7 +30,12 @@ async function engine(
   return publisher;
 }
 
-function follow(publisher: EventPublisher, position: FeedPosition | null = null, replay = true): EventFeed {
+function follow(
+  publisher: EventPublisher,
+  position: FeedPosition | null = null,
+  replay = true,
+  probeMs = 60_000,
+): EventFeed {
   const feed = new EventFeed({
     events: publisher.events,
     replay: replay ? publisher.replay : null,
@@ -39,6 +44,7 @@ function follow(publisher: EventPublisher, position: FeedPosition | null = null,
     position,
     onChange: () => {},
     replayTimeoutMs: 500,
+    probeMs,
   });
   feed.start();
   open.push({ close: () => feed.stop() });
@@ -171,6 +177,31 @@ describe("the event feed", () => {
     expect(index.suspect).toBe(true);
     expect(feed.counts.missed).toBe(1);
     expect(wire.stats().blocks).toBe(3);
+  });
+
+  test("finds batches that were lost at the end of a burst by asking an idle engine", async () => {
+    const publisher = await engine();
+    await chain(publisher, 0, 5);
+    const feed = follow(publisher, null, true, 50);
+    await until(() => feed.position?.sequence === 4, "the replay is applied");
+    await chain(publisher, 5, 7, false);
+    await until(() => feed.position?.sequence === 6, "the tail is found");
+    expect(feed.counts).toMatchObject({ tails: 2, gaps: 0, missed: 0, restarts: 0 });
+    await chain(publisher, 7, 8);
+    await until(() => feed.position?.sequence === 7, "live batches follow on");
+    expect(wire.stats().blocks).toBe(8);
+  });
+
+  test("wipes the pod when it is told that another run is at the address", async () => {
+    const publisher = await engine({ steps: 3 });
+    await chain(publisher, 0, 3);
+    const feed = follow(publisher);
+    await until(() => feed.state === "live" && feed.position?.sequence === 2, "it is live");
+    await chain(publisher, 3, 6);
+    await until(() => feed.position?.sequence === 5, "it follows");
+    feed.begunAnew("its process is another one");
+    await until(() => feed.position?.sequence === 5 && feed.counts.restarts === 1, "it is followed anew");
+    expect(feed.partial).toBe(true);
   });
 
   test("counts copies, and takes a removed block out of the table", async () => {

@@ -98,7 +98,7 @@ describe("a pod's index", () => {
     apply(
       { ...two, extra_keys: [null, [["image", 3]]] },
       block(5, null, { lora_id: 4 }),
-      block(6, null, { medium: "CPU" }),
+      block(6, null, { medium: "DISK" }),
       block(7, null, { group_idx: 1, kv_cache_spec_kind: "sliding_window" }),
       block(8, null, { token_ids: [1, 2, 3] }),
     );
@@ -108,8 +108,49 @@ describe("a pod's index", () => {
 
   test("does not let another group's or tier's removal take a block away", () => {
     apply(block(7, null, { group_idx: 1, kv_cache_spec_kind: "mamba" }), block(1, null));
-    apply({ ...removed([1n]), group_idx: 1 }, { ...removed([1n]), medium: "CPU" });
+    apply({ ...removed([1n]), group_idx: 1 }, { ...removed([1n]), medium: "DISK" });
     expect(wire.stats().blocks).toBe(1);
+  });
+
+  test("keeps a text on the pod while any of its tiers holds the block", () => {
+    const offloaded = { ...stored({ hashes: [1n], parent: null, tokens: [], blockSize: 16 }), medium: "CPU" };
+    apply(block(1, null), offloaded, removed([1n]));
+    expect(wire.stats()).toMatchObject({ blocks: 1, entries: 1 });
+    // Loaded back: its child goes on from it in GPU memory.
+    apply(block(1, null), block(2, 1), removed([2n]), removed([1n]));
+    expect(wire.stats().entries).toBe(1);
+    apply({ ...removed([1n]), medium: "CPU" });
+    expect(wire.stats()).toMatchObject({ blocks: 0, entries: 0 });
+  });
+
+  test("reads offloaded blocks that bring their tokens, and counts those it cannot know", () => {
+    apply(block(1, null, { medium: "CPU" }), block(2, 1, { medium: "CPU" }));
+    expect(wire.stats()).toMatchObject({ blocks: 2, entries: 2 });
+    expect(wire.podBlocks(0)).toBe(0);
+    apply({ ...stored({ hashes: [9n], parent: null, tokens: [], blockSize: 16 }), medium: "CPU" });
+    expect(index.counts.skipped.tier).toBe(1);
+    apply({ type: "AllBlocksCleared" });
+    expect(wire.stats()).toMatchObject({ blocks: 0, entries: 0 });
+  });
+
+  test("takes the salt of SGLang's metadata for the chain's, and signed hashes for the same 64 bits", () => {
+    const signed = -3n;
+    const sglang = (metadata: unknown) => [
+      "BlockStored",
+      [signed],
+      null,
+      tokensOf(1),
+      16,
+      null,
+      "GPU",
+      metadata,
+    ];
+    apply(sglang({ cache_salt: "tenant-7", other: [1] }), block(2, null, { token_ids: tokensOf(1) }));
+    expect(wire.stats()).toMatchObject({ blocks: 2, entries: 2 });
+    apply(["BlockRemoved", [BigInt.asUintN(64, signed)]]);
+    expect(wire.stats()).toMatchObject({ blocks: 1, entries: 1 });
+    apply(sglang(null), sglang({}));
+    expect(wire.stats()).toMatchObject({ blocks: 2, entries: 1 });
   });
 
   test("keeps the blocks before a token without bytes", () => {

@@ -68,6 +68,17 @@ export const STORE_BAD_SHAPE: i32 = 3;
 // @ts-ignore: decorator
 @inline
 const EXTRA_MEMBER: u32 = 0x8000;
+/**
+ * Blocks that an engine holds outside of GPU memory are blocks of their own under this flag: a text is on a pod as long
+ * as any tier has it.
+ */
+// @ts-ignore: decorator
+@inline
+const OTHER_TIER: u32 = 0x4000;
+/** Pod slot in the owner of a block. */
+// @ts-ignore: decorator
+@inline
+const OWNER_POD: u32 = 0x03ff;
 // @ts-ignore: decorator
 @inline
 const MAX_COMPLETED: u32 = 4096;
@@ -89,19 +100,20 @@ export let bytesSeen: u64 = 0;
 export let tokensSeen: u64 = 0;
 /** KV blocks held, without the extra membership counts. */
 export let blocksHeld: u32 = 0;
-/** Of these, by pod slot: u32 each. */
+/** Of these, in GPU memory by pod slot: u32 each. */
 const podBlocks: usize = heap.alloc(MAX_PODS << 2);
 memory.fill(podBlocks, 0, MAX_PODS << 2);
 
-/** KV blocks that pod slot `pod` holds. */
+/** KV blocks that pod slot `pod` holds in GPU memory. */
 export function blocksOf(pod: u32): u32 {
   return pod < MAX_PODS ? load<u32>(podBlocks + (<usize>pod << 2)) : 0;
 }
 
-function countBlock(pod: u32, by: i32): void {
-  const at = podBlocks + (<usize>pod << 2);
-  store<u32>(at, load<u32>(at) + by);
+function countBlock(owner: u32, by: i32): void {
   blocksHeld += by;
+  if (owner & OTHER_TIER) return;
+  const at = podBlocks + (<usize>owner << 2);
+  store<u32>(at, load<u32>(at) + by);
 }
 
 let completed: usize = 0;
@@ -175,7 +187,7 @@ function join(hash: u64, pod: u32, tokens: u32): void {
   const meta = load<u32>(at);
   if (setHas(meta & 0xffff, pod)) {
     const slot = blockFind(hash, pod | EXTRA_MEMBER);
-    if (slot) store<u16>(slot, load<u16>(slot, 14) + 1, 14);
+    if (slot) addCopy(slot);
     else blockAdd(hash, pod | EXTRA_MEMBER, 0, 1);
     return;
   }
@@ -218,13 +230,26 @@ function leave(hash: u64, pod: u32): void {
   logPut(hash, next);
 }
 
+// @ts-ignore: decorator
+@inline
+function ownerOf(pod: u32, tier: u32): u32 {
+  return tier ? pod | OTHER_TIER : pod;
+}
+
+/** A pod's block in this tier, else in another one: its text is the same. 0 when no tier has it. */
+function findInAnyTier(hash: u64, owner: u32): usize {
+  const slot = blockFind(hash, owner);
+  return slot ? slot : blockFind(hash, owner ^ OTHER_TIER);
+}
+
 /**
- * Stores consecutive KV blocks of one pod. `hashes` are `count` engine hashes, `tokens` are count × blockSize token
+ * Stores consecutive KV blocks of one pod in a tier (0 = GPU memory). `hashes` are `count` engine hashes, `tokens` are count × blockSize token
  * ids; the byte table maps id i to bytes [offsets[i], offsets[i+1]) and `known` tells which ids have bytes.
  * Blocks before an unknown token are kept. Status: STORE_*.
  */
 export function indexStore(
   pod: u32,
+  tier: u32,
   hashes: usize,
   count: u32,
   hasParent: bool,
@@ -238,9 +263,10 @@ export function indexStore(
   vocabulary: u32,
 ): i32 {
   if (growMask(pod)) snapshotDue = true;
+  const owner = ownerOf(pod, tier);
   let done: u32 = 0;
   if (hasParent) {
-    const slot = blockFind(parent, pod);
+    const slot = findInAnyTier(parent, owner);
     if (!slot) return STORE_ORPHAN;
     stateFrom(load<u32>(slot, 8));
     done = load<u32>(node(load<u32>(slot, 8)), N_TOKENS);
@@ -270,9 +296,9 @@ export function indexStore(
     bytesSeen += sSize - start;
     tokensSeen += blockSize;
     const hash = load<u64>(hashes + (<usize>b << 3));
-    const slot = blockFind(hash, pod);
+    const slot = blockFind(hash, owner);
     if (slot) {
-      store<u16>(slot, load<u16>(slot, 14) + 1, 14);
+      addCopy(slot);
       continue;
     }
     let i = nodeFind(start);
@@ -282,8 +308,8 @@ export function indexStore(
     }
     const at = node(i);
     store<u32>(at, load<u32>(at, N_USERS) + 1, N_USERS);
-    blockAdd(hash, pod, i, 1);
-    countBlock(pod, 1);
+    blockAdd(hash, owner, i, 1);
+    countBlock(owner, 1);
     for (let e: u32 = 0; e < n; e++) {
       const c = completed + (<usize>e << 4);
       join(load<u64>(c), pod, load<u32>(c, 8));
@@ -292,10 +318,48 @@ export function indexStore(
   return STORE_OK;
 }
 
-function forget(slot: usize, pod: u32): void {
+/** Counts a further copy; where the count is full it stays so, and a removal too few leaves a block behind. */
+function addCopy(slot: usize): void {
+  const copies = load<u16>(slot, 14);
+  if (copies < 0xffff) store<u16>(slot, copies + 1, 14);
+}
+
+/**
+ * Stores blocks of a tier whose event holds no tokens: what they say is known where another tier of the pod has them.
+ * Returns how many of them are.
+ */
+export function indexStoreKnown(pod: u32, tier: u32, hashes: usize, count: u32): u32 {
+  const owner = ownerOf(pod, tier);
+  let knownBlocks: u32 = 0;
+  for (let b: u32 = 0; b < count; b++) {
+    const hash = load<u64>(hashes + (<usize>b << 3));
+    const own = blockFind(hash, owner);
+    const slot = own ? own : blockFind(hash, owner ^ OTHER_TIER);
+    if (!slot) continue;
+    knownBlocks++;
+    if (own) {
+      addCopy(own);
+      continue;
+    }
+    const i = load<u32>(slot, 8);
+    const at = node(i);
+    store<u32>(at, load<u32>(at, N_USERS) + 1, N_USERS);
+    blockAdd(hash, owner, i, 1);
+    countBlock(owner, 1);
+    if (load<u32>(at, N_SIZE) / blockBytes == load<u32>(at, N_START) / blockBytes) continue;
+    // The tokens count only where the entry is new, and then the fewest that it can have.
+    join(load<u64>(at), pod, 0);
+    for (let e = load<u32>(at, N_EXTRA); e; e = extraNext(e)) join(extraHash(e), pod, 0);
+  }
+  return knownBlocks;
+}
+
+function forget(slot: usize): void {
   const i = load<u32>(slot, 8);
+  const owner = <u32>load<u16>(slot, 12);
+  const pod = owner & OWNER_POD;
   blockDrop(slot);
-  countBlock(pod, -1);
+  countBlock(owner, -1);
   const at = node(i);
   const size = load<u32>(at, N_SIZE);
   if (size / blockBytes > load<u32>(at, N_START) / blockBytes) {
@@ -308,15 +372,16 @@ function forget(slot: usize, pod: u32): void {
 }
 
 /** Removes one physical copy of each block; returns how many blocks were known. */
-export function indexRemove(pod: u32, hashes: usize, count: u32): u32 {
+export function indexRemove(pod: u32, tier: u32, hashes: usize, count: u32): u32 {
+  const owner = ownerOf(pod, tier);
   let knownBlocks: u32 = 0;
   for (let b: u32 = 0; b < count; b++) {
-    const slot = blockFind(load<u64>(hashes + (<usize>b << 3)), pod);
+    const slot = blockFind(load<u64>(hashes + (<usize>b << 3)), owner);
     if (!slot) continue;
     knownBlocks++;
     const copies = load<u16>(slot, 14);
     if (copies > 1) store<u16>(slot, copies - 1, 14);
-    else forget(slot, pod);
+    else forget(slot);
   }
   return knownBlocks;
 }
@@ -324,25 +389,18 @@ export function indexRemove(pod: u32, hashes: usize, count: u32): u32 {
 /** Wipes a pod; returns how many blocks it had. */
 export function indexClearPod(pod: u32): u32 {
   let wiped: u32 = 0;
-  // A removal shifts later slots back over the freed one, so the same index is looked at again.
-  for (let i: u32 = 0; i < blocksCapacity(); ) {
-    const slot = blockSlot(i);
-    if (load<u16>(slot, 14) && load<u16>(slot, 12) == <u16>pod) {
-      forget(slot, pod);
-      wiped++;
-    } else i++;
-  }
-  // Slots that wrapped around the end of the map are caught by a second look at what is left.
-  for (let i: u32 = 0; i < blocksCapacity(); ) {
-    const slot = blockSlot(i);
-    const owner = <u32>load<u16>(slot, 12);
-    if (load<u16>(slot, 14) && (owner & 0x7fff) == pod) {
-      if (owner & EXTRA_MEMBER) blockDrop(slot);
-      else {
-        forget(slot, pod);
+  // A removal shifts slots back over the freed one, also past the point of the walk: it is repeated until it finds none.
+  for (let found = true; found; ) {
+    found = false;
+    for (let i: u32 = 0; i < blocksCapacity(); ) {
+      const slot = blockSlot(i);
+      const owner = <u32>load<u16>(slot, 12);
+      if (load<u16>(slot, 14) && !(owner & EXTRA_MEMBER) && (owner & OWNER_POD) == pod) {
+        forget(slot);
         wiped++;
-      }
-    } else i++;
+        found = true;
+      } else i++;
+    }
   }
   return wiped;
 }
@@ -398,14 +456,15 @@ function recount(): void {
   blocksHeld = 0;
   for (let i: u32 = 0; i < blocksCapacity(); i++) {
     const slot = blockSlot(i);
-    if (load<u16>(slot, 14) && load<u16>(slot, 12) < MAX_PODS) countBlock(load<u16>(slot, 12), 1);
+    const owner = <u32>load<u16>(slot, 12);
+    if (load<u16>(slot, 14) && !(owner & EXTRA_MEMBER)) countBlock(owner & (OWNER_POD | OTHER_TIER), 1);
   }
 }
 
 /** How many of `count` engine hashes, from the first on, pod `pod` holds without a hole. */
 export function indexHeldRun(pod: u32, hashes: usize, count: u32): u32 {
   let n: u32 = 0;
-  while (n < count && blockFind(load<u64>(hashes + (<usize>n << 3)), pod)) n++;
+  while (n < count && findInAnyTier(load<u64>(hashes + (<usize>n << 3)), pod)) n++;
   return n;
 }
 

@@ -17,6 +17,7 @@ import {
   indexSave,
   indexSaveBytes,
   indexStore,
+  indexStoreKnown,
   refused,
   snapshotDue,
   snapshotTaken,
@@ -68,7 +69,7 @@ import { sectionBytes, sectionRaw } from "./sections";
 import { sipHi, sipLo, siphash128, siphash64 } from "./siphash";
 
 export { sectionBegin, sectionEnd, podRow, loadRow, modelRow, templateBegin, templateJoint, templateEnd } from "./sections";
-export { indexRemove, indexClearPod, indexReset };
+export { indexClearPod, indexReset };
 
 // Numbers that Node needs are exported, never repeated there.
 export const kindDelta: u32 = KIND_DELTA;
@@ -171,6 +172,7 @@ export function saltedRoot(root: u64, n: u32): u64 {
 /** KV blocks: `count` hashes at the input buffer, then count × blockSize token ids (u32). */
 export function storeBlocks(
   pod: u32,
+  tier: u32,
   count: u32,
   hasParent: bool,
   parent: u64,
@@ -183,6 +185,7 @@ export function storeBlocks(
 ): i32 {
   return indexStore(
     pod,
+    tier,
     input,
     count,
     hasParent,
@@ -197,8 +200,13 @@ export function storeBlocks(
   );
 }
 
-export function removeBlocks(pod: u32, count: u32): u32 {
-  return indexRemove(pod, input, count);
+/** Blocks of a tier without their tokens: `count` hashes at the input buffer. */
+export function storeKnownBlocks(pod: u32, tier: u32, count: u32): u32 {
+  return indexStoreKnown(pod, tier, input, count);
+}
+
+export function removeBlocks(pod: u32, tier: u32, count: u32): u32 {
+  return indexRemove(pod, tier, input, count);
 }
 
 /** Tells the index of a pod slot before it has blocks, so that masks are wide enough. */
