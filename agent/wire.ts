@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { packageRoot } from "./package-root.js";
+import type { ProgramNumber, SchedulingProgram } from "./policy/program.js";
 
 /** How a store went. `Orphan`: its parent is unknown on this pod. `UnknownToken`: blocks before the token are kept. */
 export enum StoreStatus {
@@ -96,10 +97,25 @@ export interface ModelRow {
   bytesPerToken: number;
 }
 
-export interface PolicyProgram {
+/** What the policy's plugins need of one pod. */
+export interface ColumnRow {
+  slot: number;
+  /** Bit i: the pod is taken by label selector i. */
+  labels: bigint;
+  /** Custom columns: a number (NaN = missing), or the text of a label whose hash counts (null = missing). */
+  columns: (number | string | null)[];
+  /** Adapters by name; those that run, those that are waited for. */
+  activeAdapters: string[];
+  waitingAdapters: string[];
+  /** Adapters that the pod can run at once. */
+  maxAdapters: number;
+  /** Id from `addModel`. */
+  model: number;
+}
+
+export interface TablePolicy {
   version: number;
-  profile: "warm-until-busy" | "weighted";
-  weights: { prefix: number; load: number; inflight: number };
+  scheduling: SchedulingProgram;
   bodyReadBytes: number;
   debugHeaders: "none" | "trusted" | "all";
   reservedFields: "reject" | "allow";
@@ -165,7 +181,6 @@ export interface HeldPrefix {
   tokensBefore: number;
 }
 
-const PROFILES = { "warm-until-busy": 0, weighted: 1 } as const;
 const DEBUG = { none: 0, trusted: 1, all: 2 } as const;
 const STRIPS = { raw: 0, both: 1, left: 2, right: 3 } as const;
 const ROLES = { decode: 1, prefill: 2, both: 3 } as const;
@@ -190,7 +205,7 @@ export class Wire {
   readonly #models: Model[] = [];
   readonly #pending = new Map<string, () => number>();
   #modelsVersion = 0;
-  readonly #sections: { policy?: () => number; models?: () => number; pods?: () => number } = {};
+  readonly #sections: { [kind in "policy" | "models" | "pods" | "columns"]?: () => number } = {};
   #loads: LoadRow[] = [];
 
   private constructor(exports: WebAssembly.Exports) {
@@ -437,16 +452,13 @@ export class Wire {
   }
 
   /** Replaces the policy section, keys included. */
-  setPolicy(p: PolicyProgram): void {
-    this.#sections.policy = () =>
-      this.#x.sectionFrame!(
+  setPolicy(p: TablePolicy): void {
+    this.#sections.policy = () => {
+      this.#program(p.scheduling);
+      return this.#x.sectionFrame!(
         this.#number("kindPolicy"),
         this.#x.policySection!(
           p.version,
-          PROFILES[p.profile],
-          p.weights.prefix,
-          p.weights.load,
-          p.weights.inflight,
           p.bodyReadBytes,
           DEBUG[p.debugHeaders],
           p.staleMaxMs,
@@ -454,7 +466,88 @@ export class Wire {
           p.reservedFields === "reject" ? 0 : 1,
         ),
       );
+    };
     this.#queue("policy", this.#sections.policy);
+  }
+
+  /** Writes a program for the policy section. @throws RangeError when a part of it is unknown or beyond the limits. */
+  #program(p: SchedulingProgram): void {
+    const x = this.#x;
+    const need = (room: number | undefined, what: string) => {
+      if (!room) throw new RangeError(`the scheduling program has too many ${what}`);
+    };
+    x.programBegin!(
+      this.#named(`Handler.${p.handler}`),
+      p.main,
+      p.prefill ?? this.#number("noProfile"),
+      this.#named(`Decider.${p.decider.kind}`),
+      p.decider.uncachedTokens,
+      p.decider.promptTokens,
+      p.profileHeader,
+    );
+    for (const header of p.headers) {
+      const name = text.encode(header);
+      need(x.programHeader!(this.#put(name), name.length), "headers");
+    }
+    for (const profile of p.profiles) {
+      const name = text.encode(profile.name);
+      need(x.programProfile!(this.#put(name), name.length, ROLES[profile.role]), "profiles");
+      for (const { op, flags, a, weight, p } of profile.ops)
+        need(x.programOp!(this.#named(`Op.${op}`), flags, this.#numbered(a), weight, ...p), "plugins");
+    }
+    for (const { code, argument, constant } of p.code)
+      need(x.programCode!(this.#named(`Code.${code}`), this.#numbered(argument), constant), "expressions");
+  }
+
+  /** A number that the module exports under a name. */
+  #named(name: string): number {
+    if (!this.#globals[name]) throw new RangeError(`the scheduling program knows no ${name}`);
+    return this.#number(name);
+  }
+
+  #numbered(n: ProgramNumber): number {
+    return typeof n === "number" ? n : this.#named(n);
+  }
+
+  /** Replaces what the policy's plugins need of pods; rows that are left out have nothing. */
+  setColumns(rows: ColumnRow[]): void {
+    const width = this.#number("maxColumns");
+    const most = this.#number("maxAdapters");
+    this.#sections.columns = () => {
+      const x = this.#x;
+      x.sectionBegin!();
+      for (const r of rows) {
+        const active = r.activeAdapters.slice(0, most);
+        const waiting = r.waitingAdapters.slice(0, most - active.length);
+        const roots = [...active, ...waiting].map((name) => this.root(r.model, name, ""));
+        const values = new DataView(new ArrayBuffer(width * 4 + roots.length * 8));
+        for (let i = 0; i < width; i++) {
+          const v = r.columns[i] === undefined ? Number.NaN : r.columns[i]!;
+          if (typeof v === "number") values.setFloat32(i * 4, v, true);
+          else if (v === null) values.setUint32(i * 4, 0, true);
+          else values.setUint32(i * 4, this.#labelHash(v), true);
+        }
+        roots.forEach((root, i) => values.setBigUint64(width * 4 + i * 8, root, true));
+        x.columnRow!(
+          r.slot,
+          active.length,
+          waiting.length,
+          Math.min(r.maxAdapters, 0xffff),
+          r.labels,
+          this.#put(new Uint8Array(values.buffer)),
+        );
+      }
+      return x.sectionFrame!(this.#number("kindColumns"), x.sectionEnd!());
+    };
+    // Behind the pods: a row counts for the pod that its slot has.
+    this.#pending.delete("columns");
+    this.#queue("columns", this.#sections.columns);
+  }
+
+  #labelHash(value: string): number {
+    const bytes = text.encode(value);
+    this.#put(bytes);
+    return this.#x.labelHash!(bytes.length) >>> 0;
   }
 
   #queue(kind: string, build: () => number): void {
@@ -502,8 +595,8 @@ export class Wire {
   /** All frames that a new subscriber needs. Later `drain` results follow on. @throws when changes wait for `drain`. */
   snapshot(): Uint8Array[] {
     if (this.dirty) throw new Error("changes wait: drain and broadcast before taking a snapshot");
-    const { policy, models, pods } = this.#sections;
-    return this.#image([policy, models, pods].filter((s) => s !== undefined));
+    const { policy, models, pods, columns } = this.#sections;
+    return this.#image([policy, models, pods, columns].filter((s) => s !== undefined));
   }
 
   #image(sections: (() => number)[]): Uint8Array[] {

@@ -12,6 +12,7 @@ const entries = {
   "filter-trap": "test/wasm/filter-trap.ts",
   wire: "wasm/shared/wire.ts",
   prompt: "wasm/core/prompt-module.ts",
+  "pick-test": "test/wasm/pick-entry.ts",
   "core-test": "test/wasm/core-entry.ts",
 };
 

@@ -9,6 +9,15 @@ import { PrefillRate } from "./prefill-rate.js";
 /** Tokens per KV block until the engine or its events say otherwise; vLLM's default. */
 const DEFAULT_BLOCK_TOKENS = 16;
 
+/** A value that a scraper or a plugin module gave a pod. */
+export interface Attribute {
+  value: number;
+  /** Monotonic time in ms. */
+  at: number;
+  /** How long it may be used. */
+  ttlMs: number;
+}
+
 export interface Pod {
   readonly config: PodConfig;
   readonly pool: PoolConfig;
@@ -32,6 +41,8 @@ export interface Pod {
   /** Restarts that the feed had noticed at that time. */
   restartsKnown: number;
   readonly rate: PrefillRate;
+  /** Custom columns by name. */
+  readonly attributes: Map<string, Attribute>;
   scrapes: { ok: number; refused: number; timeout: number; failed: number };
 }
 
@@ -114,6 +125,7 @@ export function newPod(given: Pick<Pod, "config" | "pool" | "slot" | "model" | "
     promptTokens: 0,
     startTime: null,
     restartsKnown: 0,
+    attributes: new Map(),
     rate: new PrefillRate(given.config.prefillTokensPerSecond),
     scrapes: { ok: 0, refused: 0, timeout: 0, failed: 0 },
   };

@@ -52,13 +52,12 @@ export default fp<{ config: AgentConfig }>(
     const { policy } = config;
     wire.setPolicy({
       version: 1,
-      profile: policy.profile,
-      weights: policy.weights,
+      scheduling: policy.scheduling,
       bodyReadBytes: policy.bodyReadBytes,
       debugHeaders: policy.debugHeaders,
       reservedFields: policy.reservedFields,
       staleMaxMs: policy.staleMaxMs,
-      loadTtlMs: config.scrape.ttlMs,
+      loadTtlMs: policy.scrape.engine?.ttlMs ?? config.scrape.ttlMs,
     });
 
     const checkpoint = await readCheckpoint(config.stateFolder);

@@ -10,7 +10,8 @@ import {
   type Scheduling,
 } from "./document.js";
 import { isObject } from "./merge-patch.js";
-import { PLUGIN_TYPES, PROFILE_KINDS, REFUSED_SECTIONS } from "./plugin-catalogue.js";
+import { readOlderSpelling } from "./older-spelling.js";
+import { PLUGIN_TYPES, PROFILE_KINDS, REFUSED_SECTIONS, UNUSED_SECTIONS } from "./plugin-catalogue.js";
 import { expandShortForm } from "./short-form.js";
 
 export interface CheckedPolicy {
@@ -31,8 +32,11 @@ export interface RefusedPolicy {
 const STALE_MIN_MS = 5000;
 const STALE_MAX_MS = 30 * 24 * 3_600_000;
 
-/** Checks and completes a policy; `value` is parsed JSON or YAML. Paths of mistakes begin at the document. */
-export function checkPolicy(value: unknown): CheckedPolicy | RefusedPolicy {
+/**
+ * Checks and completes a policy; `value` is parsed JSON or YAML. Paths of mistakes begin at the document. `modules`:
+ * attributes that plugin modules of the agent provide.
+ */
+export function checkPolicy(value: unknown, modules: readonly string[] = []): CheckedPolicy | RefusedPolicy {
   const mistakes = mistakesOf(value, PolicyInputSchema);
   // What has the right shape is checked further, so that all mistakes are named at once.
   const shaped = new Set(isObject(value) ? Object.keys(value) : []);
@@ -43,11 +47,20 @@ export function checkPolicy(value: unknown): CheckedPolicy | RefusedPolicy {
   const contradictions = contradictionsOf(input);
   mistakes.push(...contradictions);
   if (contradictions.some(({ path }) => path[0] === "scheduling")) return { right: false, mistakes };
-  const policy = completed(input);
-  const compiled = compilePolicy(policy);
-  mistakes.push(...compiled.mistakes);
+  const older = input.scheduling?.profiles === undefined ? null : readOlderSpelling(input.scheduling);
+  const policy = completed(older ? { ...input, scheduling: older.scheduling } : input);
+  const compiled = compilePolicy(policy, modules);
+  // What was written in the older spelling is told of where it was written.
+  const told = (list: Mistake[]) =>
+    older ? list.map(({ path, message }) => ({ path: older.written(path), message })) : list;
+  mistakes.push(...told(compiled.mistakes));
   if (mistakes.length > 0) return { right: false, mistakes };
-  return { right: true, policy, program: compiled.program, notes: compiled.notes };
+  return {
+    right: true,
+    policy,
+    program: compiled.program,
+    notes: [...(older?.notes ?? []), ...told(compiled.notes)],
+  };
 }
 
 function contradictionsOf({ scheduling, limits }: PolicyInput): Mistake[] {
@@ -56,7 +69,21 @@ function contradictionsOf({ scheduling, limits }: PolicyInput): Mistake[] {
   for (const [key, why] of Object.entries(REFUSED_SECTIONS))
     if (scheduling && Object.hasOwn(scheduling, key)) at(["scheduling", key], `is not run: ${why}`);
   if (scheduling) {
-    const { profile, weights, plugins, schedulingProfiles } = scheduling;
+    const { profile, weights, plugins, schedulingProfiles, profiles, pluginConfig } = scheduling;
+    const older = profiles === undefined ? "pluginConfig" : "profiles";
+    if (
+      (profiles ?? pluginConfig) !== undefined &&
+      (plugins ?? schedulingProfiles ?? profile ?? weights) !== undefined
+    )
+      at(
+        ["scheduling", older],
+        "is the older spelling and cannot stand beside plugins, schedulingProfiles or a short form; write one of them",
+      );
+    else if (pluginConfig !== undefined && profiles === undefined)
+      at(
+        ["scheduling", "pluginConfig"],
+        "has arguments of plugins that profiles enable, but there are no profiles",
+      );
     const long = plugins ? "plugins" : "schedulingProfiles";
     const short = profile === undefined ? "weights" : "profile";
     if ((profile ?? weights) !== undefined && (plugins ?? schedulingProfiles) !== undefined)
@@ -99,7 +126,12 @@ function completedScheduling(given: NonNullable<PolicyInput["scheduling"]>): Sch
     ...(given.apiVersion === undefined ? {} : { apiVersion: given.apiVersion }),
     ...(given.kind === undefined ? {} : { kind: given.kind }),
   };
-  if (given.plugins === undefined) return { ...head, ...expandShortForm(given) };
+  const unused = Object.fromEntries(
+    Object.keys(UNUSED_SECTIONS)
+      .filter((key) => Object.hasOwn(given, key))
+      .map((key) => [key, given[key as keyof typeof given]]),
+  );
+  if (given.plugins === undefined) return { ...head, ...expandShortForm(given), ...unused };
   const plugins = given.plugins.map(({ type, name, parameters }) => ({
     type,
     ...(name === undefined ? {} : { name }),
@@ -124,6 +156,7 @@ function completedScheduling(given: NonNullable<PolicyInput["scheduling"]>): Sch
         ...(weight === undefined ? {} : { weight }),
       })),
     })),
+    ...unused,
   };
 }
 

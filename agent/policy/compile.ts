@@ -1,21 +1,19 @@
-// A whole policy → the program that gateways run. Pure; the catalogue says what each plugin type is.
+// A whole policy → the program that gateways and agent run. Pure; the catalogue says what each plugin type is.
 import { durationMs } from "../config/duration.js";
 import { type Mistake, nearest, type Path } from "../config/validate.js";
-import type { Policy, Scheduling, Weights } from "./document.js";
-import {
-  type ParameterRule,
-  PLUGIN_TYPES,
-  type PluginKind,
-  type PluginType,
-  PROFILE_KINDS,
-  runningTypes,
-} from "./plugin-catalogue.js";
+import { Build } from "./build.js";
+import type { Policy, Scheduling } from "./document.js";
+import { type Declared, type Handling, handlingOf, SINGLE } from "./handlers.js";
+import { readParameters } from "./parameters.js";
+import { PLUGIN_TYPES, PROFILE_KINDS, runningTypes, UNUSED_SECTIONS } from "./plugin-catalogue.js";
+import type { OpParts, PluginKind, PluginType } from "./plugin-type.js";
+import type { ProgramOp, ProgramProfile, SchedulingProgram } from "./program.js";
+import { type ScrapeProgram, scrapeProgramOf } from "./scrapers.js";
 
-/** What gateways run of a policy. */
+/** What is run of a policy. */
 export interface PolicyProgram {
-  profile: "warm-until-busy" | "weighted";
-  /** Of the weighted profile; their sum is 100, or 0 when no scorer has weight. */
-  weights: Weights;
+  scheduling: SchedulingProgram;
+  scrape: ScrapeProgram;
   bodyReadBytes: number;
   blockBytes: number;
   maxEntries: number;
@@ -34,19 +32,32 @@ export interface Compiled {
   notes: Note[];
 }
 
-/** The filter's ties are absolute (a hundredth), so weights of every scale are brought to this sum. */
-const WEIGHT_SUM = 100;
+/** Filters and scorers of one profile; its picker is one more operation. */
+const MAX_OPERATIONS = 31;
 
-/** Compiles; the program counts only when there are no mistakes. */
-export function compilePolicy(policy: Policy): Compiled {
+/**
+ * Compiles; the program counts only when there are no mistakes. `modules`: attributes that plugin modules of the agent
+ * provide.
+ */
+export function compilePolicy(policy: Policy, modules: readonly string[] = []): Compiled {
   const mistakes: Mistake[] = [];
   const notes: Note[] = [];
-  const declared = checkPlugins(policy.scheduling, mistakes, notes);
-  const order = compileProfile(policy.scheduling, declared, mistakes, notes);
-  const { limits } = policy;
+  const { scheduling, limits } = policy;
+  for (const [key, why] of Object.entries(UNUSED_SECTIONS))
+    if (Object.hasOwn(scheduling, key))
+      notes.push({ path: ["scheduling", key], message: `is not used: ${why}` });
+  const declared = declare(scheduling, mistakes, notes);
+  const plugins = [...declared.values()].filter((d) => d !== null);
+  const scrape = scrapeProgramOf(
+    plugins.filter(({ type }) => PLUGIN_TYPES.get(type)!.runs?.as === "scraper"),
+    mistakes,
+  );
+  const attributes = new Set(scrape.attributes.flatMap(({ metrics }) => metrics.map((m) => m.attribute)));
+  const build = new Build(new Set([...attributes, ...modules]), mistakes);
   return {
     program: {
-      ...order,
+      scheduling: compileScheduling(scheduling, declared, build, mistakes, notes),
+      scrape,
       bodyReadBytes: limits.bodyReadBytes,
       blockBytes: limits.blockBytes,
       maxEntries: limits.maxEntries,
@@ -59,11 +70,11 @@ export function compilePolicy(policy: Policy): Compiled {
   };
 }
 
-/** By name: the type of each declared plugin, null when the type itself is wrong. */
-type Declared = Map<string, PluginType | null>;
+/** By name: each declared plugin, null when there is a mistake in it. */
+type Plugins = Map<string, Declared | null>;
 
-function checkPlugins(scheduling: Scheduling, mistakes: Mistake[], notes: Note[]): Declared {
-  const declared: Declared = new Map();
+function declare(scheduling: Scheduling, mistakes: Mistake[], notes: Note[]): Plugins {
+  const declared: Plugins = new Map();
   scheduling.plugins.forEach((plugin, i) => {
     const at = (...path: Path) => ["scheduling", "plugins", i, ...path];
     const type = PLUGIN_TYPES.get(plugin.type);
@@ -73,17 +84,24 @@ function checkPlugins(scheduling: Scheduling, mistakes: Mistake[], notes: Note[]
         path: at(plugin.name === undefined ? "type" : "name"),
         message: `another plugin is called ${JSON.stringify(name)}; give one of them another name`,
       });
-    if (type?.runs) declared.set(name, type);
-    else {
-      declared.set(name, null);
+    declared.set(name, null);
+    if (!type?.runs) {
       mistakes.push({
         path: at("type"),
         message: type ? notRun(plugin.type, type.kind) : unknownType(plugin.type),
       });
       return;
     }
-    for (const [key, value] of Object.entries(plugin.parameters ?? {}))
-      checkParameter(plugin.type, type, key, value, at("parameters", key), mistakes, notes);
+    const path = at("parameters");
+    const parameters = readParameters(
+      plugin.type,
+      type.parameters ?? {},
+      plugin.parameters ?? {},
+      path,
+      mistakes,
+      notes,
+    );
+    if (parameters) declared.set(name, { type: plugin.type, kind: type.kind, parameters, path });
   });
   return declared;
 }
@@ -104,126 +122,134 @@ function unknownType(type: string): string {
   }`;
 }
 
-function checkParameter(
-  name: string,
-  type: PluginType,
-  key: string,
-  value: unknown,
-  path: Path,
-  mistakes: Mistake[],
-  notes: Note[],
-): void {
-  const known = type.parameters ?? {};
-  const rule: ParameterRule | undefined = Object.hasOwn(known, key) ? known[key] : undefined;
-  const refuse = (message: string) => mistakes.push({ path, message });
-  if (!rule) {
-    const near = nearest(key, Object.keys(known));
-    const all = Object.keys(known);
-    refuse(
-      `unknown parameter ${JSON.stringify(key)} of ${name}; ${
-        near !== null
-          ? `did you mean ${JSON.stringify(near)}?`
-          : all.length > 0
-            ? `known ones: ${all.join(", ")}`
-            : "it has none"
-      }`,
-    );
-  } else if ("refused" in rule) refuse(`is known but not run: ${rule.refused}; remove it`);
-  else if ("only" in rule) {
-    if (value !== rule.only) refuse(`must be ${rule.only}, which is what gateways run, not ${shown(value)}`);
-  } else {
-    const [from, to] = rule.bounds ?? [];
-    if (
-      from !== undefined &&
-      to !== undefined &&
-      !(Number(value) >= from && Number(value) <= to && Number.isInteger(value))
-    )
-      refuse(`must be a whole number from ${from} to ${to}, not ${shown(value)}`);
-    else notes.push({ path, message: `is not used: ${rule.unused}` });
-  }
-}
+const PROFILES = ["scheduling", "schedulingProfiles"];
 
-function shown(value: unknown): string {
-  return JSON.stringify(value) ?? String(value);
-}
-
-function compileProfile(
+function compileScheduling(
   scheduling: Scheduling,
-  declared: Declared,
+  declared: Plugins,
+  build: Build,
   mistakes: Mistake[],
   notes: Note[],
-): Pick<PolicyProgram, "profile" | "weights"> {
-  const weights: Weights = { prefix: 0, load: 0, inflight: 0 };
-  const root = ["scheduling", "schedulingProfiles"];
-  scheduling.schedulingProfiles.slice(1).forEach((_, i) => {
-    mistakes.push({ path: [...root, i + 1], message: "one profile is run for all requests; keep one" });
+): SchedulingProgram {
+  const { schedulingProfiles: given } = scheduling;
+  const handlers = [...declared.values()].filter((d) => d?.kind === "handler");
+  const handlings = handlers.filter((d) => PLUGIN_TYPES.get(d!.type)!.runs?.as === "handler").map((d) => d!);
+  for (const { path } of handlings.slice(1))
+    mistakes.push({ path: path.slice(0, -1), message: "another handler chooses profiles already; keep one" });
+  const names = given.map(({ name }) => name);
+  names.forEach((name, i) => {
+    if (names.indexOf(name) < i)
+      mistakes.push({
+        path: [...PROFILES, i, "name"],
+        message: `another profile is called ${JSON.stringify(name)}`,
+      });
   });
-  const refs = scheduling.schedulingProfiles[0]!.plugins;
-  const scorers: number[] = [];
-  let picker: string | null = null;
-  let whole: number | null = null;
   const used = new Set<string>();
-  refs.forEach(({ pluginRef, weight }, i) => {
-    const at = (key: string) => [...root, 0, "plugins", i, key];
-    const type = declared.get(pluginRef);
-    if (used.has(pluginRef))
-      mistakes.push({ path: at("pluginRef"), message: `${JSON.stringify(pluginRef)} is listed twice` });
-    used.add(pluginRef);
-    if (type === undefined)
-      mistakes.push({ path: at("pluginRef"), message: undeclared(pluginRef, declared) });
-    if (!type?.runs) return;
-    if (!PROFILE_KINDS.includes(type.kind))
+  const profiles = given.map((_, i) => compileProfile(scheduling, i, declared, used, build, mistakes, notes));
+  let handling: Handling = handlings[0] ? handlingOf(handlings[0], names, declared, mistakes) : SINGLE;
+  if (handling.handler === "Single") {
+    for (let i = 1; i < given.length; i++)
       mistakes.push({
-        path: at("pluginRef"),
-        message: `${JSON.stringify(pluginRef)} is a ${type.kind}; a profile lists filters, scorers and a picker`,
+        path: [...PROFILES, i],
+        message:
+          "one profile is run for all requests; keep one, or list a handler that chooses: disagg-profile-handler, pd-profile-handler, header-profile-handler",
       });
-    if (type.kind !== "scorer" && weight !== undefined)
-      mistakes.push({
-        path: at("weight"),
-        message: `only scorers have a weight, this is a ${type.kind}; remove it`,
-      });
-    if (type.kind === "picker") {
-      if (picker !== null)
-        mistakes.push({
-          path: at("pluginRef"),
-          message: `${JSON.stringify(picker)} picks already; keep one picker`,
-        });
-      picker ??= pluginRef;
-    }
-    if (type.kind !== "scorer") return;
-    scorers.push(i);
-    if (type.runs.as === "warm-until-busy") whole ??= i;
-    else if (type.runs.as !== "built-in") weights[type.runs.as] += weight ?? 1;
-  });
-  if (whole !== null && scorers.length > 1)
-    mistakes.push({
-      path: [...root, 0, "plugins", whole, "pluginRef"],
-      message: "warm-until-busy orders pods by itself; no other scorer can stand beside it",
-    });
-  if (whole === null && weights.prefix + weights.load + weights.inflight === 0)
-    notes.push({
-      path: [...root, 0, "plugins"],
-      message: "no scorer has weight: pods are chosen by a hash of the prompt alone",
-    });
+    // One profile with both role filters: the older documents' way to say that it serves both kinds of pods.
+    const refs = new Set(given[0]?.plugins.map(({ pluginRef }) => declared.get(pluginRef)?.type));
+    if (refs.has("decode-filter") && refs.has("prefill-filter"))
+      handling = {
+        handler: "Disaggregated",
+        main: 0,
+        prefill: 0,
+        decider: { kind: "Prefix", uncachedTokens: 10, promptTokens: 0 },
+      };
+  }
   for (const [i, { type, name }] of scheduling.plugins.entries()) {
     const kind = declared.get(name ?? type)?.kind;
     if (kind !== undefined && PROFILE_KINDS.includes(kind) && !used.has(name ?? type))
       notes.push({ path: ["scheduling", "plugins", i], message: "is not used: no profile refers to it" });
   }
-  return { profile: whole === null ? "weighted" : "warm-until-busy", weights: scaled(weights) };
+  const named = handling.handler === "Header" ? handlings[0]! : null;
+  return {
+    ...handling,
+    profiles,
+    profileHeader: named ? build.header(named.parameters.text("headerName"), named.path) : 0,
+    headers: build.headers,
+    code: build.code,
+    columns: build.columns,
+    selectors: build.selectors,
+    adapters: build.adapters,
+  };
 }
 
-function undeclared(ref: string, declared: Declared): string {
+function compileProfile(
+  scheduling: Scheduling,
+  index: number,
+  declared: Plugins,
+  seen: Set<string>,
+  build: Build,
+  mistakes: Mistake[],
+  notes: Note[],
+): ProgramProfile {
+  const { name, plugins: refs } = scheduling.schedulingProfiles[index]!;
+  const at = (i: number, key: string) => [...PROFILES, index, "plugins", i, key];
+  const ops: ProgramOp[] = [];
+  const roles = new Set<"decode" | "prefill">();
+  const used = new Set<string>();
+  let picker: ProgramOp | null = null;
+  let scorers = 0;
+  refs.forEach(({ pluginRef, weight }, i) => {
+    const plugin = declared.get(pluginRef);
+    const wrong = (key: string, message: string) => mistakes.push({ path: at(i, key), message });
+    if (used.has(pluginRef)) wrong("pluginRef", `${JSON.stringify(pluginRef)} is listed twice`);
+    used.add(pluginRef);
+    seen.add(pluginRef);
+    if (plugin === undefined) wrong("pluginRef", undeclared(pluginRef, declared));
+    if (!plugin) return;
+    const { kind } = plugin;
+    if (!PROFILE_KINDS.includes(kind))
+      wrong(
+        "pluginRef",
+        `${JSON.stringify(pluginRef)} is a ${kind}; a profile lists filters, scorers and a picker`,
+      );
+    // The older documents write weight 0 at filters.
+    if (kind !== "scorer" && weight !== undefined && weight !== 0)
+      wrong("weight", `only scorers have a weight, this is a ${kind}; remove it`);
+    const runs: PluginType["runs"] = PLUGIN_TYPES.get(plugin.type)!.runs;
+    if (runs?.as === "role") roles.add(runs.role);
+    if (runs?.as !== "operation") return;
+    const parts = runs.of(plugin.parameters, build, plugin.path);
+    const op = programOp(parts, pluginRef, kind === "scorer" ? (weight ?? 1) : 0);
+    if (kind !== "picker") ops.push(op);
+    else if (picker) wrong("pluginRef", `${JSON.stringify(picker.name)} picks already; keep one picker`);
+    else picker = op;
+    if (kind === "scorer" && op.weight > 0) scorers++;
+  });
+  if (ops.length > MAX_OPERATIONS)
+    mistakes.push({
+      path: [...PROFILES, index, "plugins"],
+      message: `has ${ops.length} filters and scorers, at most ${MAX_OPERATIONS} are possible`,
+    });
+  if (scorers === 0)
+    notes.push({
+      path: [...PROFILES, index, "plugins"],
+      message: "no scorer has weight: the picker alone chooses among the pods that pass the filters",
+    });
+  return {
+    name,
+    role: roles.has("prefill") && !roles.has("decode") ? "prefill" : "decode",
+    ops: [...ops, picker ?? programOp({ op: "MaxScore", a: "Tie.Random" }, "max-score-picker", 0)],
+  };
+}
+
+function programOp({ op, a = 0, p = [], flags = 0 }: OpParts, name: string, weight: number): ProgramOp {
+  return { op, name, weight, a, flags, p: [p[0] ?? 0, p[1] ?? 0, p[2] ?? 0, p[3] ?? 0] };
+}
+
+function undeclared(ref: string, declared: Plugins): string {
   const names = [...declared.keys()];
   const near = nearest(ref, names);
   return `no plugin is called ${JSON.stringify(ref)}; ${
     near === null ? `there are: ${names.join(", ")}` : `did you mean ${JSON.stringify(near)}?`
   }`;
-}
-
-function scaled({ prefix, load, inflight }: Weights): Weights {
-  const sum = prefix + load + inflight;
-  if (sum === 0) return { prefix, load, inflight };
-  const scale = (w: number) => (w * WEIGHT_SUM) / sum;
-  return { prefix: scale(prefix), load: scale(load), inflight: scale(inflight) };
 }

@@ -5,10 +5,12 @@ import { DURATION_PATTERN } from "../config/duration.js";
 
 const closed = { additionalProperties: false } as const;
 const Name = Type.String({ minLength: 1, maxLength: 255 });
-/** Largest weight of a scorer; all are scaled to a sum of 100 before they are used. */
+/** Largest weight of a scorer. */
 const Weight = Type.Number({ minimum: 0, maximum: 1_000_000 });
 /** Known and refused with a reason of its own (plugin-catalogue.ts), whatever its value. */
 const Refused = Type.Optional(Type.Unknown({ description: "Known and not run: refused with the reason" }));
+/** Known, kept, and without effect; a note says why. */
+const Unused = Type.Optional(Type.Unknown({ description: "Known and kept, without effect" }));
 
 const PluginSchema = Type.Object(
   {
@@ -36,16 +38,84 @@ const endpointPickerConfig = {
   ),
   kind: Type.Optional(Type.Literal("EndpointPickerConfig")),
   plugins: Type.Optional(Type.Array(PluginSchema, { minItems: 1, maxItems: 256 })),
-  schedulingProfiles: Type.Optional(Type.Array(ProfileSchema, { minItems: 1, maxItems: 32 })),
+  schedulingProfiles: Type.Optional(Type.Array(ProfileSchema, { minItems: 1, maxItems: 8 })),
+  featureGates: Unused,
+  dataLayer: Unused,
+  requestHandler: Unused,
+  saturationDetector: Unused,
+  parser: Unused,
+};
+
+const Arguments = Type.Optional(Type.Record(Type.String(), Type.Unknown()));
+
+const EnabledSchema = Type.Object(
+  {
+    enabled: Type.Optional(
+      Type.Array(
+        Type.Object(
+          {
+            name: Name,
+            weight: Type.Optional(Weight),
+            interval: Type.Optional(Type.String({ pattern: DURATION_PATTERN, examples: ["5s", "500ms"] })),
+            args: Arguments,
+          },
+          closed,
+        ),
+        { maxItems: 64 },
+      ),
+    ),
+  },
+  closed,
+);
+
+/** The older spelling of the same: profiles with plugins by slot, and their arguments apart. */
+const olderSpelling = {
+  profiles: Type.Optional(
+    Type.Array(
+      Type.Object(
+        {
+          name: Name,
+          plugins: Type.Object(
+            {
+              filter: Type.Optional(EnabledSchema),
+              score: Type.Optional(EnabledSchema),
+              scrape: Type.Optional(EnabledSchema),
+              pick: Type.Optional(EnabledSchema),
+            },
+            closed,
+          ),
+        },
+        closed,
+      ),
+      { minItems: 1, maxItems: 8, description: "The older spelling; written, never shown" },
+    ),
+  ),
+  pluginConfig: Type.Optional(
+    Type.Array(Type.Object({ name: Name, args: Arguments }, closed), {
+      maxItems: 256,
+      description: "Of the older spelling; written, never shown",
+    }),
+  ),
 };
 
 const SchedulingSchema = Type.Object(
   {
     ...endpointPickerConfig,
+    ...olderSpelling,
     profile: Type.Optional(
-      Type.Union([Type.Literal("warm-until-busy"), Type.Literal("weighted")], {
-        description: "Short form of a whole EndpointPickerConfig; written, never shown",
-      }),
+      Type.Union(
+        [
+          Type.Literal("warm-until-busy"),
+          Type.Literal("llm-d-token-aware"),
+          Type.Literal("llm-d-blend"),
+          Type.Literal("seed-blend"),
+          Type.Literal("load-only"),
+          Type.Literal("session-only"),
+          Type.Literal("round-robin"),
+          Type.Literal("weighted"),
+        ],
+        { description: "Short form of a whole EndpointPickerConfig; written, never shown" },
+      ),
     ),
     weights: Type.Optional(
       Type.Object(
@@ -53,14 +123,7 @@ const SchedulingSchema = Type.Object(
         { ...closed, description: "Of the short form profile: weighted; written, never shown" },
       ),
     ),
-    featureGates: Refused,
-    dataLayer: Refused,
     flowControl: Refused,
-    requestHandler: Refused,
-    saturationDetector: Refused,
-    parser: Refused,
-    profiles: Refused,
-    pluginConfig: Refused,
   },
   closed,
 );

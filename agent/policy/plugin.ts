@@ -1,6 +1,8 @@
 // Puts the policy in force into the score table, from where every gateway worker has it.
 import fp from "fastify-plugin";
 import { Gauge } from "prom-client";
+import { columnRows } from "../load/column-rows.js";
+import { needsColumns } from "./program.js";
 import type { ActivePolicy, PolicyStore } from "./store.js";
 
 declare module "fastify" {
@@ -12,17 +14,22 @@ declare module "fastify" {
 export default fp<{ store: PolicyStore }>(
   async (app, { store }) => {
     const log = app.pino.child({ component: "policy" });
-    const put = ({ version, program }: ActivePolicy) =>
+    const put = ({ version, program }: ActivePolicy) => {
       app.wire.setPolicy({
         version,
-        profile: program.profile,
-        weights: program.weights,
+        scheduling: program.scheduling,
         bodyReadBytes: program.bodyReadBytes,
         debugHeaders: program.debugHeaders,
         reservedFields: program.reservedFields,
         staleMaxMs: program.staleMaxMs,
-        loadTtlMs: app.config.scrape.ttlMs,
+        loadTtlMs: program.scrape.engine?.ttlMs ?? app.config.scrape.ttlMs,
       });
+      app.publisher.columns = needsColumns(program.scheduling)
+        ? (now) => columnRows(program.scheduling, app.registry.pods, now)
+        : null;
+      // Behind the policy in the same broadcast: bits and columns are those of this program.
+      app.wire.setColumns(app.publisher.columns?.(performance.now()) ?? []);
+    };
     put(store.current);
     for (const { path, message } of store.current.notes)
       log.warn({ event_type: "policy", path }, `policy: ${path.join(".")} ${message}`);

@@ -7,6 +7,7 @@ import { pointer } from "../config/validate.js";
 import { codeOfStatus, type HttpProblem, replyError } from "../errors.js";
 import { type Policy, PolicyInputSchema, PolicySchema } from "../policy/document.js";
 import { isObject, mergePatch } from "../policy/merge-patch.js";
+import type { SchedulingProgram } from "../policy/program.js";
 import { patchTarget } from "../policy/short-form.js";
 import type { ActivePolicy } from "../policy/store.js";
 import { ErrorSchema, PolicyStatusSchema } from "../schemas/api.js";
@@ -143,7 +144,7 @@ const policy: FastifyPluginAsync = async (app) => {
         etag,
         source,
         changedAt,
-        runs: { profile: program.profile, weights: program.weights },
+        runs: runsOf(program.scheduling),
         notes: notes.map(({ path, message }) => ({ path: pointer(path), reason: message })),
       };
     },
@@ -216,4 +217,21 @@ function yamlValue(text: string): unknown {
   const error = doc.errors[0];
   if (error) throw new Error(`the body is no YAML: ${error.message.split("\n")[0]!.replace(/:$/, "")}`);
   return doc.toJS({ maxAliasCount: 100 });
+}
+
+/** What gateways run, for people. */
+function runsOf({ handler, profiles }: SchedulingProgram) {
+  return {
+    handler,
+    profiles: profiles.map(({ name, role, ops }) => ({
+      name,
+      role,
+      filters: ops.filter(({ op }) => op.startsWith("Filter")).map((op) => op.name),
+      scorers: ops
+        .slice(0, -1)
+        .filter(({ op }) => !op.startsWith("Filter"))
+        .map(({ name, weight }) => ({ name, weight })),
+      picker: ops.at(-1)!.name,
+    })),
+  };
 }

@@ -78,10 +78,15 @@ export const PolicyStatusSchema = Type.Object({
   changedAt: Type.String({ format: "date-time" }),
   runs: Type.Object(
     {
-      profile: Type.String(),
-      weights: Type.Object(
-        { prefix: Type.Number(), load: Type.Number(), inflight: Type.Number() },
-        { description: "Of the weighted profile, scaled to a sum of 100" },
+      handler: Type.String({ description: "Single, Disaggregated or Header" }),
+      profiles: Type.Array(
+        Type.Object({
+          name: Type.String(),
+          role: Type.String(),
+          filters: Type.Array(Type.String()),
+          scorers: Type.Array(Type.Object({ name: Type.String(), weight: Type.Number() })),
+          picker: Type.String(),
+        }),
       ),
     },
     { description: "What gateways run of `scheduling`" },

@@ -1,6 +1,6 @@
 // Hands the table's frames to every subscriber: deltas soon after a change, a snapshot to whoever begins or lost track.
 import type { PodRegistry } from "../load/pod-registry.js";
-import type { Wire } from "../wire.js";
+import type { ColumnRow, Wire } from "../wire.js";
 
 /** Where frames go. */
 export interface FrameSink {
@@ -33,6 +33,8 @@ export class Publisher {
   #sentAt = 0;
   /** Held back until what a restart lost is here again, so that no worker swaps a full table for an empty one. */
   #opened = false;
+  /** What the policy needs of pods beside load at a time of `performance.now()`; null = nothing. */
+  columns: ((now: number) => ColumnRow[]) | null = null;
   readonly counts = { frames: 0, bytes: 0, snapshots: 0, lagged: 0 };
 
   constructor(wire: Wire, pods: PodRegistry) {
@@ -110,6 +112,7 @@ export class Publisher {
       this.#wire.setPods(this.#pods.podRows(now));
     }
     this.#wire.setLoads(this.#pods.loadRows(now));
+    if (this.columns) this.#wire.setColumns(this.columns(now));
     this.touch();
   }
 

@@ -35,7 +35,7 @@ describe("the configuration", () => {
       stateFolder: "/etc/warmgate/.warmgate/state",
       scrape: { intervalMs: 5000, timeoutMs: 2000, ttlMs: 30_000 },
       policy: {
-        profile: "warm-until-busy",
+        scheduling: { handler: "Single" },
         blockBytes: 128,
         bodyReadBytes: 524_288,
         debugHeaders: "trusted",
@@ -81,7 +81,7 @@ describe("the configuration", () => {
     [
       "a value that is none of the choices",
       `policy: {scheduling: {profile: fastest}}\n${POOL}`,
-      /scheduling\.profile: must be one of warm-until-busy, weighted, not "fastest"$/m,
+      /scheduling\.profile: must be one of warm-until-busy, llm-d-token-aware, .*, weighted, not "fastest"$/m,
     ],
     [
       "a number out of range",

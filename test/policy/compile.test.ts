@@ -3,7 +3,9 @@ import { describe, expect, test } from "vitest";
 import { pointer } from "../../agent/config/validate.js";
 import { checkPolicy } from "../../agent/policy/check.js";
 import { DEFAULT_POLICY } from "../../agent/policy/document.js";
+import { NAMED_PROFILES } from "../../agent/policy/named-profiles.js";
 import { PLUGIN_TYPES } from "../../agent/policy/plugin-catalogue.js";
+import { shortFormOf } from "../../agent/policy/short-form.js";
 
 function accepted(value: unknown) {
   const checked = checkPolicy(value);
@@ -30,8 +32,36 @@ describe("a policy that is right", () => {
     const { policy, program, notes } = accepted({});
     expect(policy).toEqual(DEFAULT_POLICY);
     expect(program).toEqual({
-      profile: "warm-until-busy",
-      weights: { prefix: 0, load: 0, inflight: 0 },
+      scheduling: {
+        handler: "Single",
+        main: 0,
+        prefill: null,
+        decider: { kind: "Never", uncachedTokens: 0, promptTokens: 0 },
+        headers: [],
+        profileHeader: 0,
+        profiles: [
+          {
+            name: "default",
+            role: "decode",
+            ops: [
+              { op: "WarmUntilBusy", name: "warm-until-busy", weight: 1, a: 0, p: [0, 0, 0, 0], flags: 0 },
+              {
+                op: "MaxScore",
+                name: "max-score-picker",
+                weight: 0,
+                a: "Tie.Random",
+                p: [0, 0, 0, 0],
+                flags: 0,
+              },
+            ],
+          },
+        ],
+        code: [],
+        columns: [],
+        selectors: [],
+        adapters: false,
+      },
+      scrape: { engine: null, attributes: [] },
       bodyReadBytes: 524_288,
       blockBytes: 128,
       maxEntries: 1_000_000,
@@ -48,11 +78,15 @@ describe("a policy that is right", () => {
   });
 
   test.each([
-    ["the short form with its default weights", { scheduling: { profile: "weighted" } }, [50, 30, 20]],
+    [
+      "the short form with its default weights",
+      { scheduling: { profile: "weighted" } },
+      "Prefix 50, LoadBlend 30, ActiveRequests 20, MaxScore",
+    ],
     [
       "the short form with one weight",
       { scheduling: { profile: "weighted", weights: { prefix: 150 } } },
-      [75, 15, 10],
+      "Prefix 150, LoadBlend 30, ActiveRequests 20, MaxScore",
     ],
     [
       "llm-d's blend of prefix, queue and cache use",
@@ -71,7 +105,7 @@ describe("a policy that is right", () => {
           { pluginRef: "max-score-picker" },
         ],
       ),
-      [50, 50, 0],
+      "Prefix 3, Queue 2.5, KvUsage 0.5, MaxScore",
     ],
     [
       "plugins by their own names, and weight 1 where none is given",
@@ -82,24 +116,39 @@ describe("a policy that is right", () => {
         ],
         [{ pluginRef: "warm", weight: 3 }, { pluginRef: "idle" }],
       ),
-      [75, 0, 25],
+      "Prefix 3, ActiveRequests 1, MaxScore",
     ],
     [
       "plugins without a profile, which all count once",
       scheduling([{ type: "queue-scorer" }, { type: "active-request-scorer" }, { type: "decode-filter" }]),
-      [0, 50, 50],
+      "Queue 1, ActiveRequests 1, MaxScore",
     ],
-    ["a profile without scorers", scheduling([{ type: "max-score-picker" }]), [0, 0, 0]],
-  ])("compiles %s", (_, value, [prefix, load, inflight]) => {
-    expect(accepted(value).program).toMatchObject({
-      profile: "weighted",
-      weights: { prefix, load, inflight },
-    });
+    ["a profile without scorers", scheduling([{ type: "random-picker" }]), "RandomPick"],
+    [
+      "llm-d's current default",
+      { scheduling: { profile: "llm-d-token-aware" } },
+      "FilterPrefixAffinity, TokenLoad 1, MaxScore",
+    ],
+  ])("compiles %s", (_, value, wanted) => {
+    const { profiles } = accepted(value).program.scheduling;
+    expect(profiles[0]!.ops.map(({ op, weight }) => (weight ? `${op} ${weight}` : op)).join(", ")).toBe(
+      wanted,
+    );
   });
+
+  test.each(Object.keys(NAMED_PROFILES))(
+    "may name the profile %s, and is shown as what that stands for",
+    (name) => {
+      const { policy, program, notes } = accepted({ scheduling: { profile: name } });
+      expect(policy.scheduling).toEqual(NAMED_PROFILES[name]);
+      expect(accepted(structuredClone(policy)).program).toEqual(program);
+      expect(shortFormOf(policy.scheduling)).toEqual({ profile: name });
+      expect(notes).toEqual([]);
+    },
+  );
 
   test("compiles warm-until-busy from its plugin and from its short form", () => {
     const long = accepted(scheduling([{ type: "warm-until-busy" }, { type: "max-score-picker" }]));
-    expect(long.program.profile).toBe("warm-until-busy");
     expect(accepted({ scheduling: { profile: "warm-until-busy" } }).program).toEqual(long.program);
   });
 
@@ -210,13 +259,13 @@ describe("a policy that is wrong is refused with a path and a reason:", () => {
     ],
     [
       "a known scorer that is not run, with those that are",
-      scheduling([{ type: "no-hit-lru-scorer" }]),
-      /^\/scheduling\/plugins\/0\/type: scorer "no-hit-lru-scorer" is known but not run; of its kind these are: warm-until-busy,/,
+      scheduling([{ type: "latency-scorer" }]),
+      /^\/scheduling\/plugins\/0\/type: scorer "latency-scorer" is known but not run; of its kind these are: warm-until-busy,/,
     ],
     [
       "a known plugin of a kind that is not run",
-      scheduling([{ type: "always-disagg-pd-decider" }]),
-      /decider "always-disagg-pd-decider" is known but not run; none of its kind is: remove it$/,
+      scheduling([{ type: "probabilistic-admitter" }]),
+      /admitter "probabilistic-admitter" is known but not run; none of its kind is: remove it$/,
     ],
     [
       "two plugins of one name",
@@ -235,8 +284,8 @@ describe("a policy that is wrong is refused with a path and a reason:", () => {
     ],
     [
       "a parameter that cannot be honoured",
-      scheduling([{ type: "load-aware-scorer", parameters: { threshold: 128 } }]),
-      /parameters\/threshold: must be 10, which is what gateways run, not 128$/,
+      scheduling([{ type: "prefix-cache-affinity-filter", parameters: { ttftSource: "latencyPredictor" } }]),
+      /parameters\/ttftSource: must be prefillThroughput, which is what gateways run, not "latencyPredictor"$/,
     ],
     [
       "a parameter out of its bounds",
@@ -282,11 +331,6 @@ describe("a policy that is wrong is refused with a path and a reason:", () => {
       /plugins\/1\/pluginRef: "max-score-picker" picks already; keep one picker$/,
     ],
     [
-      "warm-until-busy beside another scorer",
-      scheduling([{ type: "queue-scorer" }, { type: "warm-until-busy" }]),
-      /plugins\/1\/pluginRef: warm-until-busy orders pods by itself/,
-    ],
-    [
       "two profiles",
       {
         scheduling: {
@@ -297,7 +341,7 @@ describe("a policy that is wrong is refused with a path and a reason:", () => {
           ],
         },
       },
-      /^\/scheduling\/schedulingProfiles\/1: one profile is run for all requests; keep one$/,
+      /^\/scheduling\/schedulingProfiles\/1: one profile is run for all requests; keep one, or list a handler/,
     ],
   ])("%s", (_, value, reason) => {
     expect(refused(value)).toEqual([expect.stringMatching(reason)]);
@@ -309,8 +353,11 @@ describe("a policy that is wrong is refused with a path and a reason:", () => {
     );
   });
 
-  test("all that the catalogue does not run is refused, and all that it runs is accepted", () => {
-    for (const [type, { runs }] of PLUGIN_TYPES)
-      expect([type, checkPolicy(scheduling([{ type }])).right]).toEqual([type, runs !== null]);
+  test("all that the catalogue does not run is refused as such, and nothing that it runs is", () => {
+    for (const [type, { runs }] of PLUGIN_TYPES) {
+      const checked = checkPolicy(scheduling([{ type }]));
+      const said = checked.right ? "" : checked.mistakes.map(({ message }) => message).join();
+      expect([type, said.includes("is known but not run")]).toEqual([type, runs === null]);
+    }
   });
 });

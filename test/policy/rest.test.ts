@@ -1,4 +1,5 @@
 // The policy over REST: reading, changing, refusing, keeping.
+
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
@@ -13,6 +14,7 @@ import {
   stopPod,
   type TestPod,
 } from "../agent/agent-for-test.js";
+import { schedulingOf } from "../wasm/table.js";
 
 const URL = "/api/v1/policy";
 const apps: FastifyInstance[] = [];
@@ -81,7 +83,22 @@ describe("reading", () => {
     expect((await app.inject(`${URL}/status`)).json()).toMatchObject({
       version: 2,
       source: "rest",
-      runs: { profile: "weighted", weights: { prefix: 75, load: 15, inflight: 10 } },
+      runs: {
+        handler: "Single",
+        profiles: [
+          {
+            name: "weighted",
+            role: "decode",
+            filters: [],
+            scorers: [
+              { name: "precise-prefix-cache-scorer", weight: 150 },
+              { name: "load-aware-scorer", weight: 30 },
+              { name: "active-request-scorer", weight: 20 },
+            ],
+            picker: "max-score-picker",
+          },
+        ],
+      },
       notes: [],
     });
     expect((await app.inject("/metrics")).body).toContain("warmgate_policy_version 2");
@@ -166,8 +183,7 @@ describe("changing", () => {
     expect(given).toEqual([
       {
         version: 2,
-        profile: "weighted",
-        weights: { prefix: 50, load: 30, inflight: 20 },
+        scheduling: schedulingOf({ profile: "weighted" }),
         bodyReadBytes: 524_288,
         debugHeaders: "trusted",
         reservedFields: "allow",

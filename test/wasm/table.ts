@@ -1,5 +1,7 @@
 // A small agent for filter tests: a real Wire with pods, one model whose tokens are bytes, and a ChatML template.
-import { type PodRow, type PolicyProgram, type TemplateProgram, Wire } from "../../agent/wire.js";
+import { checkPolicy } from "../../agent/policy/check.js";
+import type { SchedulingProgram } from "../../agent/policy/program.js";
+import { type PodRow, type TablePolicy, type TemplateProgram, Wire } from "../../agent/wire.js";
 
 const text = new TextEncoder();
 
@@ -25,10 +27,16 @@ export function renderChatml(messages: { role: string; content: string }[]): Uin
   );
 }
 
-export const policy: PolicyProgram = {
+/** The program of a policy's `scheduling`. */
+export function schedulingOf(scheduling: object, modules: string[] = []): SchedulingProgram {
+  const checked = checkPolicy({ scheduling }, modules);
+  if (!checked.right) throw new Error(JSON.stringify(checked.mistakes));
+  return checked.program.scheduling;
+}
+
+export const policy: TablePolicy = {
   version: 1,
-  profile: "warm-until-busy",
-  weights: { prefix: 50, load: 30, inflight: 20 },
+  scheduling: schedulingOf({}),
   bodyReadBytes: 524288,
   debugHeaders: "all",
   reservedFields: "reject",
@@ -44,7 +52,7 @@ export class TestAgent {
     readonly pods: PodRow[],
   ) {}
 
-  static async create(pods = 3, options: Partial<PolicyProgram> = {}): Promise<TestAgent> {
+  static async create(pods = 3, options: Partial<TablePolicy> = {}): Promise<TestAgent> {
     const wire = await Wire.create({
       secret: new Uint8Array(32).fill(9),
       blockBytes: 128,

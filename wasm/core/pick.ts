@@ -1,26 +1,36 @@
-// The decision: which pod gets a request, and which ones come next. Pure: columns and the request's facts in, an
-// ordered list out; the same code serves the filter, replays and the bench.
-import { MAX_PODS, PROFILE_WEIGHTED } from "../shared/layout";
+// The decision: which pod gets a request, and which ones come next. Columns, the request's facts and a program in, an
+// ordered list out; the same code serves the filter, replays and the bench. Nothing is remembered until `pickCommit`.
+import { MAX_PODS, ROLE_DECODE, ROLE_PREFILL } from "../shared/layout";
+import { Decider, Handler, MAX_PROFILE_OPS, NO_PROFILE, Op, Tie } from "../shared/program-layout";
+import { coldRequest } from "./affinity-scores";
+import { candidate, candidateAdd, candidateCount, candidatesClear, value } from "./candidates";
+import { runFilter } from "./filters";
 import { matchTokens } from "./match";
+import { podAddressHash, podHigh, podKnown, podModel, podOut, podReady, podRole } from "./pods";
 import {
-  podAddressHash,
-  podDecodes,
-  podHeadStart,
-  podHigh,
-  podKnown,
-  podLoadFresh,
-  podModel,
-  podOut,
-  podPending,
-  podPendingRequests,
-  podRate,
-  podReady,
-  podRequests,
-  podRunning,
-  podUsage,
-  podWaiting,
-} from "./pods";
-import { loadTtlMs, profile, weightInflight, weightLoad, weightPrefix } from "./policy";
+  decider,
+  deciderPrompt,
+  deciderUncached,
+  handler,
+  mainProfile,
+  opA,
+  opKind,
+  opP,
+  opWeight,
+  prefillProfile,
+  profileByName,
+  profileHeader,
+  profileOp,
+  profileOps,
+  profileRoles,
+} from "./program";
+import { ALL, COLD, touch } from "./recency";
+import { chance, chanceUnit, factsBegin, headerHash, session, spread } from "./request-facts";
+import { runScorer } from "./scorers";
+import { sessionPut } from "./session-table";
+import { warmCosts } from "./warm-until-busy";
+
+export { prefillWork } from "./warm-until-busy";
 
 /** Longest list of candidates: each host choice of Envoy's override_host policy consumes one. */
 // @ts-ignore: decorator
@@ -31,24 +41,6 @@ export const CANDIDATES: u32 = 3;
 @inline
 export const ANY_MODEL: u32 = 0xffffffff;
 
-/** Uncached tokens at which attention over the prompt doubles the cost of a token (reference/gpu-vllm.md, H200, 8B). */
-// @ts-ignore: decorator
-@inline
-const ATTENTION_TOKENS: f64 = 22000;
-/** How much each running decode slows a prefill: 6 % at 16, 13 % at 64, 22 % at 128 (the same measurement). */
-// @ts-ignore: decorator
-@inline
-const DECODE_SLOWDOWN: f64 = 0.0019;
-/**
- * How much more a second of own prefill weighs than a second of waiting, because a miss also evicts what others would
- * have hit; and how much that grows with what waits. docs/rationale.md has the measurement.
- */
-// @ts-ignore: decorator
-@inline
-const MISS_WEIGHT: f64 = 15;
-// @ts-ignore: decorator
-@inline
-const MISS_WEIGHT_BUSY: f64 = 3;
 /** Costs this close (seconds) or closer than one part in a hundred are a tie. */
 // @ts-ignore: decorator
 @inline
@@ -56,15 +48,28 @@ const TIE_SECONDS: f64 = 0.0005;
 // @ts-ignore: decorator
 @inline
 const TIE_SHARE: f64 = 1.01;
+/** Scores are a tie within this share of all weights: exactly, but for rounding; or nearly, where a hash decides. */
+// @ts-ignore: decorator
+@inline
+const TIE_EXACT: f64 = 1e-12;
+// @ts-ignore: decorator
+@inline
+const TIE_NEAR: f64 = 1e-4;
 
 const best: usize = heap.alloc(CANDIDATES << 2);
-const costs: usize = heap.alloc(MAX_PODS << 3);
+const costs: usize = heap.alloc(MAX_PODS << 3); // by pod
+const keys: usize = heap.alloc(MAX_PODS << 3); // by place, higher is better
+const scores: usize = heap.alloc(<usize>MAX_PODS * MAX_PROFILE_OPS * 4); // f32 by operation and pod
 
 /** How many candidates the last pick found. */
 export let pickCount: u32 = 0;
 /** Pods that were considered and that passed the filters. */
 export let pickCandidates: u32 = 0;
 export let pickPassed: u32 = 0;
+/** The profile that the last pick ran. */
+export let pickProfile: u32 = 0;
+/** Whether none of the pods that passed had a part of the prompt. */
+export let pickCold: bool = false;
 
 /** Slot of candidate `i`, best first. */
 // @ts-ignore: decorator
@@ -73,132 +78,252 @@ export function picked(i: u32): u32 {
   return load<u32>(best + (i << 2));
 }
 
-/** Cost (lower is better) of pod `i` in the last pick. */
+/** Cost (lower is better) of pod `i` in the last pick: seconds, or the negated weighted sum of scores. */
 export function pickCost(i: u32): f64 {
   return load<f64>(costs + (<usize>i << 3));
 }
 
+/** What operation `k` of the profile gave pod `i` in the last pick, before its weight; for pods that passed the filters. */
+export function pickScore(k: u32, i: u32): f32 {
+  return load<f32>(scores + ((<usize>k * MAX_PODS + i) << 2));
+}
+
 /**
- * Picks among the ready pods of `model`. `promptTokens`: the prompt's estimated length. `spread`: a hash of the
- * prompt's first blocks (or of the session), by which near-equal pods are ordered, so that all workers and gateways
- * choose the same pod for the same cold prefix without a word. `perPodRate`: requests per second and pod.
+ * Picks among the ready pods of `model`, by the profile of decode pods, or the one that the request's header names.
+ * `promptTokens`: the prompt's estimated length. `spread`: a hash of the prompt's first blocks (or of the session), by
+ * which near-equal pods are ordered, so that all workers and gateways choose the same pod for the same cold prefix
+ * without a word. `perPodRate`: requests per second and pod. What else is known of the request: request-facts.ts.
  */
 export function pick(model: u32, promptTokens: f64, spread: u64, perPodRate: f64, nowNs: u64): u32 {
+  let profile = mainProfile;
+  if (handler == <u32>Handler.Header) {
+    const named = profileByName(headerHash(profileHeader));
+    if (named >= 0) profile = named;
+  }
+  return run(profile, profileRoles(profile), model, promptTokens, spread, perPodRate, nowNs);
+}
+
+/**
+ * Picks a pod for the prefill alone, by the policy's prefill profile, or by the main one among prefill pods. It replaces
+ * what the last pick left: read that first.
+ */
+export function pickPrefill(model: u32, promptTokens: f64, spread: u64, perPodRate: f64, nowNs: u64): u32 {
+  const profile = prefillProfile == NO_PROFILE ? mainProfile : prefillProfile;
+  return run(profile, ROLE_PREFILL, model, promptTokens, spread, perPodRate, nowNs);
+}
+
+/**
+ * Whether the policy wants the prompt's prefill on another pod than `decode`, the decode pod picked: always, or when the
+ * part that is not cached there is long enough. Source: llm-d's prefix-based-pd-decider.
+ */
+export function splitWanted(decode: u32, promptTokens: f64): bool {
+  if (decider == <u32>Decider.Always) return true;
+  if (decider == <u32>Decider.Never || deciderUncached == 0) return false;
+  const uncached = promptTokens - min(<f64>matchTokens(decode), promptTokens);
+  return promptTokens >= <f64>deciderPrompt && uncached >= <f64>deciderUncached;
+}
+
+/** The request goes to `pod`, by the last pick: sessions and turns are remembered. */
+export function pickCommit(pod: u32, nowNs: u64): void {
+  const n = profileOps(pickProfile);
+  for (let k: u32 = 0; k < n; k++) {
+    const op = profileOp(pickProfile, k);
+    const kind = <i32>opKind(op);
+    if (kind == Op.Session || kind == Op.FilterSession) {
+      sessionPut(session, pod, <u64>opP(op, 0), nowNs);
+      break;
+    }
+  }
+  for (let k: u32 = 0; k < n; k++) {
+    const op = profileOp(pickProfile, k);
+    const kind = <i32>opKind(op);
+    if (kind == Op.RoundRobin) touch(ALL, pod, podAddressHash(pod), MAX_PODS);
+    else if (kind == Op.NoHitLru && pickCold) touch(COLD, pod, podAddressHash(pod), <u32>opP(op, 0));
+  }
+}
+
+function run(
+  profile: u32,
+  roles: u32,
+  model: u32,
+  promptTokens: f64,
+  spread: u64,
+  perPodRate: f64,
+  nowNs: u64,
+): u32 {
+  factsBegin(promptTokens, spread, perPodRate, nowNs);
   pickCount = 0;
-  pickCandidates = 0;
   pickPassed = 0;
-  let lowest = f64.MAX_VALUE;
-  let most: f64 = 1;
-  if (profile == PROFILE_WEIGHTED) {
-    for (let i: u32 = 0; i < podHigh; i++) most = max(most, <f64>podRequests(i));
+  pickProfile = profile;
+  for (let i: u32 = 0; i < podHigh; i++) store<f64>(costs + (<usize>i << 3), f64.MAX_VALUE);
+  gather(roles, model, nowNs);
+  const last = profileOps(profile) - 1;
+  let k: u32 = 0;
+  for (; k < last; k++) {
+    const op = profileOp(profile, k);
+    if (opKind(op) < <u32>Op.Queue) runFilter(op);
   }
-  // When every pod was left out, the fault is not theirs: then all count again.
-  let allOut = true;
-  for (let i: u32 = 0; i < podHigh; i++) {
-    if (eligible(i, model) && podReady(i) && !podOut(i, nowNs)) allOut = false;
-  }
-  for (let i: u32 = 0; i < podHigh; i++) {
-    store<f64>(costs + (<usize>i << 3), f64.MAX_VALUE);
-    if (!eligible(i, model)) continue;
-    pickCandidates++;
-    if (!podReady(i) || (!allOut && podOut(i, nowNs))) continue;
-    pickPassed++;
-    const cost =
-      profile == PROFILE_WEIGHTED
-        ? weighted(i, promptTokens, most, nowNs)
-        : warmUntilBusy(i, promptTokens, perPodRate, nowNs);
-    store<f64>(costs + (<usize>i << 3), cost);
-    lowest = min(lowest, cost);
-  }
-  if (pickPassed == 0) return 0;
-  const tie = profile == PROFILE_WEIGHTED ? lowest + 0.01 : max(lowest * TIE_SHARE, lowest + TIE_SECONDS);
-  let first: i32 = -1;
-  let highest: u64 = 0;
-  for (let i: u32 = 0; i < podHigh; i++) {
-    if (pickCost(i) > tie) continue;
-    let h = (spread ^ podAddressHash(i)) * 0x9e3779b185ebca87;
-    h = (h ^ (h >> 29)) * 0xc2b2ae3d27d4eb4f;
-    h ^= h >> 32;
-    if (first < 0 || h > highest) {
-      highest = h;
-      first = i;
-    }
-  }
-  if (first < 0) return 0;
-  store<u32>(best, <u32>first);
-  pickCount = 1;
-  while (pickCount < CANDIDATES) {
-    let next: i32 = -1;
-    for (let i: u32 = 0; i < podHigh; i++) {
-      if (pickCost(i) == f64.MAX_VALUE || taken(i)) continue;
-      if (next < 0 || pickCost(i) < pickCost(next)) next = i;
-    }
-    if (next < 0) break;
-    store<u32>(best + (pickCount << 2), <u32>next);
-    pickCount++;
+  pickPassed = candidateCount;
+  if (candidateCount == 0) return 0;
+  pickCold = coldRequest();
+  const picker = profileOp(profile, last);
+  const kind = <i32>opKind(picker);
+  if (kind == Op.MaxScore) {
+    const alone = onlyScorer(profile, last);
+    if (alone && opKind(alone) == <u32>Op.WarmUntilBusy) leastCost();
+    else mostScore(profile, last, opA(picker));
+  } else if (kind == Op.WeightedRandom) weightedRandom(profile, last);
+  else {
+    for (let i: u32 = 0; i < candidateCount; i++) setKey(i, chanceUnit());
+    finish(highestKey());
   }
   return pickCount;
 }
 
+/** The pods that could serve the request at all. */
+function gather(roles: u32, model: u32, nowNs: u64): void {
+  candidatesClear();
+  pickCandidates = 0;
+  // When every pod was left out, the fault is not theirs: then all count again.
+  let allOut = true;
+  for (let i: u32 = 0; i < podHigh; i++) {
+    if (!podKnown(i) || (podRole(i) & roles) == 0 || (model != ANY_MODEL && podModel(i) != model)) continue;
+    pickCandidates++;
+    if (podReady(i) && !podOut(i, nowNs)) allOut = false;
+  }
+  for (let i: u32 = 0; i < podHigh; i++) {
+    if (!podReady(i) || (podRole(i) & roles) == 0 || (model != ANY_MODEL && podModel(i) != model)) continue;
+    if (allOut || !podOut(i, nowNs)) candidateAdd(i);
+  }
+}
+
+/** The scorer of a profile that has one alone, else 0. */
+function onlyScorer(profile: u32, last: u32): usize {
+  let found: usize = 0;
+  for (let k: u32 = 0; k < last; k++) {
+    const op = profileOp(profile, k);
+    if (opKind(op) < <u32>Op.Queue) continue;
+    if (found) return 0;
+    found = op;
+  }
+  return found;
+}
+
 // @ts-ignore: decorator
 @inline
-function eligible(i: u32, model: u32): bool {
-  return podKnown(i) && podDecodes(i) && (model == ANY_MODEL || podModel(i) == model);
+function key(place: u32): f64 {
+  return load<f64>(keys + (<usize>place << 3));
 }
-
-/**
- * Prefill work of `uncached` tokens behind `cached` ones, in tokens of a short prompt: attention makes later tokens
- * dearer. In-flight work is counted in this unit, so that one long prompt weighs what it takes.
- */
 // @ts-ignore: decorator
 @inline
-export function prefillWork(cached: f64, uncached: f64): f64 {
-  return uncached * (1 + (cached + uncached / 2) / ATTENTION_TOKENS);
+function setKey(place: u32, v: f64): void {
+  store<f64>(keys + (<usize>place << 3), v);
 }
 
-function taken(pod: u32): bool {
-  for (let i: u32 = 0; i < pickCount; i++) {
-    if (picked(i) == pod) return true;
+/** Weighted sums into the keys; returns the sum of weights. */
+function weigh(profile: u32, last: u32): f64 {
+  let weights: f64 = 0;
+  for (let i: u32 = 0; i < candidateCount; i++) setKey(i, 0);
+  for (let k: u32 = 0; k < last; k++) {
+    const op = profileOp(profile, k);
+    if (opKind(op) < <u32>Op.Queue) continue;
+    runScorer(op, pickCold);
+    const weight = opWeight(op);
+    weights += weight;
+    const row = scores + <usize>k * (MAX_PODS << 2);
+    for (let i: u32 = 0; i < candidateCount; i++) {
+      const v = max(0, min(1, value(i)));
+      store<f32>(row + (<usize>candidate(i) << 2), <f32>v);
+      setKey(i, key(i) + weight * v);
+    }
   }
-  return false;
+  return weights;
 }
 
-/**
- * Seconds until the first token, weighed: `W + g × own`. `own` is the prefill time of the uncached part, slowed by
- * the pod's decodes; `W` the same for what was routed there and has no first token yet, less what the head of that
- * queue has already had; `g = 15 + 3 × min(8, rate × W)`, because a miss also evicts and delays others.
- * The form is Mooncake's greedy rule with an externality added; docs/rationale.md says where its numbers come from.
- */
-function warmUntilBusy(i: u32, promptTokens: f64, perPodRate: f64, nowNs: u64): f64 {
-  const cached = min(<f64>matchTokens(i), promptTokens);
-  const uncached = max(promptTokens - cached, 1);
-  const rate = podRate(i);
-  const running = max(podRunning(i), podRequests(i) - min(podRequests(i), podPendingRequests(i)));
-  const slow = 1 + DECODE_SLOWDOWN * <f64>running;
-  const own = (prefillWork(cached, uncached) / rate) * slow;
-  const pending = podPending(i);
-  let wait = (pending / rate) * slow;
-  const since = podHeadStart(i);
-  if (since && wait > 0) {
-    const head = wait / <f64>max(podPendingRequests(i), 1);
-    wait -= min(<f64>(nowNs - since) / 1e9, head);
+function leastCost(): void {
+  const lowest = warmCosts();
+  for (let i: u32 = 0; i < candidateCount; i++) {
+    setKey(i, -value(i));
+    store<f32>(scores + (<usize>candidate(i) << 2), <f32>value(i));
   }
-  const g = MISS_WEIGHT + MISS_WEIGHT_BUSY * min(8, perPodRate * wait);
-  return wait + g * own;
+  finish(rendezvous(-max(lowest * TIE_SHARE, lowest + TIE_SECONDS), spread));
 }
 
-/**
- * The negated weighted sum of three scores in [0, 1]: prefix (share of the prompt that is cached), load (0.6 × short
- * queue, full at 10 waiting, + 0.4 × free cache) and in-flight requests (fewer is better). Source: spec.md §2. Load
- * counts 0.5 for every pod when its columns are too old to use.
- */
-function weighted(i: u32, promptTokens: f64, most: f64, nowNs: u64): f64 {
-  const prefix = min(<f64>matchTokens(i) / max(promptTokens, 1), 1);
-  let loadScore: f64 = 0.5;
-  if (podLoadFresh(i, nowNs, loadTtlMs)) {
-    const queue = 1 - min(<f64>podWaiting(i) / 10, 1);
-    loadScore = 0.6 * queue + 0.4 * (1 - min(podUsage(i), 1));
+function mostScore(profile: u32, last: u32, tie: u32): void {
+  const weights = weigh(profile, last);
+  const highest = key(highestKey());
+  if (tie == <u32>Tie.Random) finish(anyOf(highest - weights * TIE_EXACT));
+  else finish(rendezvous(highest - weights * TIE_NEAR, tie == <u32>Tie.Session ? session : spread));
+}
+
+/** A-Res (Efraimidis, Spirakis 2006): the highest U^(1/weight), here as ln(U) / weight; uniform when no score is above 0. */
+function weightedRandom(profile: u32, last: u32): void {
+  weigh(profile, last);
+  const any = key(highestKey()) > 0;
+  for (let i: u32 = 0; i < candidateCount; i++) {
+    const u = chanceUnit();
+    setKey(i, !any ? u : key(i) > 0 ? Math.log(u) / key(i) : -f64.MAX_VALUE);
   }
-  const inflight = 1 - <f64>podRequests(i) / most;
-  return -(weightPrefix * prefix + weightLoad * loadScore + weightInflight * inflight);
+  finish(highestKey());
+}
+
+function highestKey(): u32 {
+  let at: u32 = 0;
+  for (let i: u32 = 1; i < candidateCount; i++) {
+    if (key(i) > key(at)) at = i;
+  }
+  return at;
+}
+
+/** One of the places with at least this key, all alike. */
+function anyOf(least: f64): u32 {
+  let at: u32 = 0;
+  let n: u64 = 0;
+  for (let i: u32 = 0; i < candidateCount; i++) {
+    if (key(i) < least) continue;
+    n++;
+    if (n == 1 || chance() % n == 0) at = i;
+  }
+  return at;
+}
+
+/** Of the places with at least this key, the one whose pod hashes highest with `by`. */
+function rendezvous(least: f64, by: u64): u32 {
+  let at: u32 = 0;
+  let any = false;
+  let highest: u64 = 0;
+  for (let i: u32 = 0; i < candidateCount; i++) {
+    if (key(i) < least) continue;
+    let h = (by ^ podAddressHash(candidate(i))) * 0x9e3779b185ebca87;
+    h = (h ^ (h >> 29)) * 0xc2b2ae3d27d4eb4f;
+    h ^= h >> 32;
+    if (!any || h > highest) {
+      highest = h;
+      at = i;
+      any = true;
+    }
+  }
+  return at;
+}
+
+/** The place chosen, then the next best. */
+function finish(first: u32): void {
+  for (let i: u32 = 0; i < candidateCount; i++) store<f64>(costs + (<usize>candidate(i) << 3), -key(i));
+  let second: i32 = -1;
+  let third: i32 = -1;
+  for (let i: u32 = 0; i < candidateCount; i++) {
+    if (i == first) continue;
+    if (second < 0 || key(i) > key(second)) {
+      third = second;
+      second = i;
+    } else if (third < 0 || key(i) > key(third)) third = i;
+  }
+  store<u32>(best, candidate(first));
+  pickCount = 1;
+  if (second < 0) return;
+  store<u32>(best + 4, candidate(second));
+  pickCount = 2;
+  if (third < 0) return;
+  store<u32>(best + 8, candidate(third));
+  pickCount = 3;
 }

@@ -1,4 +1,5 @@
 // Columns of the pods, one array per column, filled from the table's sections and from the gateway's own counts.
+import { fnv64 } from "../shared/fnv";
 import {
   AGE_NEVER,
   LOAD_ROW_BYTES,
@@ -29,8 +30,9 @@ const addressSizes: usize = heap.alloc(MAX_PODS);
 const addressHashes: usize = heap.alloc(MAX_PODS << 3);
 // The process's own counts, refreshed by the filter.
 const requests: usize = heap.alloc(MAX_PODS << 2); // in flight
-const pendings: usize = heap.alloc(MAX_PODS << 3); // uncached prompt tokens without a first token, f64
+const pendings: usize = heap.alloc(MAX_PODS << 3); // prefill work without a first token, f64
 const pendingRequests: usize = heap.alloc(MAX_PODS << 2);
+const pendingTokens: usize = heap.alloc(MAX_PODS << 3); // f64, uncached prompt tokens without a first token
 const headStarts: usize = heap.alloc(MAX_PODS << 3); // ns when the pod's prefill queue began or moved on
 const outUntils: usize = heap.alloc(MAX_PODS << 3); // ns until when the pod is left out
 
@@ -45,6 +47,7 @@ export function podsClear(): void {
   memory.fill(requests, 0, MAX_PODS << 2);
   memory.fill(pendings, 0, MAX_PODS << 3);
   memory.fill(pendingRequests, 0, MAX_PODS << 2);
+  memory.fill(pendingTokens, 0, MAX_PODS << 3);
   memory.fill(headStarts, 0, MAX_PODS << 3);
   memory.fill(outUntils, 0, MAX_PODS << 3);
   memory.fill(addressSizes, 0, MAX_PODS);
@@ -80,11 +83,12 @@ export function podsRead(p: usize, n: u32, nowNs: u64): bool {
       store<u32>(requests + (<usize>slot << 2), 0);
       store<f64>(pendings + (<usize>slot << 3), 0);
       store<u32>(pendingRequests + (<usize>slot << 2), 0);
+      store<f64>(pendingTokens + (<usize>slot << 3), 0);
       store<u64>(headStarts + (<usize>slot << 3), 0);
       store<u64>(outUntils + (<usize>slot << 3), 0);
       memory.copy(addresses + <usize>slot * NAME_BYTES, address, addressSize);
       store<u8>(addressSizes + slot, <u8>addressSize);
-      store<u64>(addressHashes + (<usize>slot << 3), hashOf(address, addressSize));
+      store<u64>(addressHashes + (<usize>slot << 3), fnv64(address, addressSize));
     }
     memory.copy(names + <usize>slot * NAME_BYTES, at + POD_ROW_BYTES, nameSize);
     store<u8>(nameSizes + slot, <u8>nameSize);
@@ -133,12 +137,6 @@ function countReady(): void {
   }
 }
 
-function hashOf(p: usize, n: u32): u64 {
-  let h: u64 = 0xcbf29ce484222325; // FNV-1a: only spreads addresses over the rendezvous
-  for (let i: u32 = 0; i < n; i++) h = (h ^ <u64>load<u8>(p + i)) * 0x100000001b3;
-  return h;
-}
-
 function sameAddress(slot: u32, p: usize, n: u32): bool {
   return (
     load<u8>(addressSizes + slot) == <u8>n && memory.compare(addresses + <usize>slot * NAME_BYTES, p, n) == 0 && n != 0
@@ -169,6 +167,12 @@ export function podReady(i: u32): bool {
 export function podDecodes(i: u32): bool {
   return (load<u8>(roles + i) & ROLE_DECODE) != 0;
 }
+/** Roles of a pod, bits. */
+// @ts-ignore: decorator
+@inline
+export function podRole(i: u32): u32 {
+  return load<u8>(roles + i);
+}
 // @ts-ignore: decorator
 @inline
 export function podModel(i: u32): u32 {
@@ -178,6 +182,12 @@ export function podModel(i: u32): u32 {
 @inline
 export function podBlockTokens(i: u32): u32 {
   return load<u32>(blockTokens + (<usize>i << 2));
+}
+/** Tokens that the pod's KV cache holds, 0 when unknown. */
+// @ts-ignore: decorator
+@inline
+export function podCapacity(i: u32): u32 {
+  return load<u32>(capacities + (<usize>i << 2));
 }
 // @ts-ignore: decorator
 @inline
@@ -256,6 +266,12 @@ export function podRequests(i: u32): u32 {
 export function podPending(i: u32): f64 {
   return load<f64>(pendings + (<usize>i << 3));
 }
+/** Uncached prompt tokens that were routed to the pod and have no first token yet. */
+// @ts-ignore: decorator
+@inline
+export function podPendingTokens(i: u32): f64 {
+  return load<f64>(pendingTokens + (<usize>i << 3));
+}
 // @ts-ignore: decorator
 @inline
 export function podPendingRequests(i: u32): u32 {
@@ -275,11 +291,14 @@ export function podOut(i: u32, nowNs: u64): bool {
 export function podSetOut(i: u32, untilNs: u64): void {
   store<u64>(outUntils + (<usize>i << 3), untilNs);
 }
-/** Puts the process's counts in the columns: requests in flight, pending prefills and their uncached tokens. */
-export function podSetCounts(i: u32, inFlight: u32, pending: u32, tokens: f64): void {
+export function podSetTokens(i: u32, tokens: f64): void {
+  store<f64>(pendingTokens + (<usize>i << 3), tokens);
+}
+/** Puts the process's counts in the columns: requests in flight, pending prefills and their work (prefillWork). */
+export function podSetCounts(i: u32, inFlight: u32, pending: u32, work: f64): void {
   store<u32>(requests + (<usize>i << 2), inFlight);
   store<u32>(pendingRequests + (<usize>i << 2), pending);
-  store<f64>(pendings + (<usize>i << 3), tokens);
+  store<f64>(pendings + (<usize>i << 3), work);
 }
 export function podSetHeadStart(i: u32, ns: u64): void {
   store<u64>(headStarts + (<usize>i << 3), ns);

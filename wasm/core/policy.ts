@@ -7,24 +7,16 @@ import {
   POLICY_BODY_READ,
   POLICY_BYTES,
   POLICY_DEBUG_HEADERS,
-  POLICY_INFLIGHT_WEIGHT,
   POLICY_LOAD_TTL_MS,
-  POLICY_LOAD_WEIGHT,
-  POLICY_PREFIX_WEIGHT,
-  POLICY_PROFILE,
   POLICY_RESERVED,
   POLICY_SALT_KEY,
   POLICY_STALE_MS,
   POLICY_VERSION,
-  PROFILE_WARM_UNTIL_BUSY,
   RESERVED_REJECT,
 } from "../shared/layout";
+import { programTake, programValid } from "./program";
 
 export let policyVersion: u32 = 0;
-export let profile: u32 = PROFILE_WARM_UNTIL_BUSY;
-export let weightPrefix: f64 = 50;
-export let weightLoad: f64 = 30;
-export let weightInflight: f64 = 20;
 /** Bytes of a body that are read and hashed. */
 export let bodyRead: u32 = 524288;
 export let blockBytes: u32 = 128;
@@ -52,11 +44,9 @@ export function policyRead(p: usize, n: u32): bool {
   const read = load<u32>(p, POLICY_BODY_READ);
   if (block != 64 && block != 128 && block != 256) return false;
   if (read < 4096 || read > 16777216) return false;
+  if (!programValid(p + POLICY_BYTES, n - POLICY_BYTES)) return false;
+  programTake(p + POLICY_BYTES);
   policyVersion = load<u32>(p, POLICY_VERSION);
-  profile = load<u32>(p, POLICY_PROFILE);
-  weightPrefix = load<f64>(p, POLICY_PREFIX_WEIGHT);
-  weightLoad = load<f64>(p, POLICY_LOAD_WEIGHT);
-  weightInflight = load<f64>(p, POLICY_INFLIGHT_WEIGHT);
   bodyRead = read;
   blockBytes = block;
   debugHeaders = load<u32>(p, POLICY_DEBUG_HEADERS);

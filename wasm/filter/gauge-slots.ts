@@ -24,16 +24,20 @@ export const GAUGE_PREFILLS: u32 = 1;
 // @ts-ignore: decorator
 @inline
 export const GAUGE_WORK: u32 = 2;
+// @ts-ignore: decorator
+@inline
+export const GAUGE_TOKENS: u32 = 3;
 /** Not a count: until when the pod is left out, ms. */
 // @ts-ignore: decorator
 @inline
-export const GAUGE_OUT: u32 = 3;
+export const GAUGE_OUT: u32 = 4;
 
 const SLOTS_KEY = text("warmgate.slots");
 const NAMES: StaticArray<Text> = [
   text("warmgate_inflight_requests"),
   text("warmgate_inflight_prefills"),
   text("warmgate_inflight_prefill_tokens"),
+  text("warmgate_inflight_uncached_tokens"),
   text("warmgate_left_out_until_ms"),
 ];
 const ERA = text("_era_");
@@ -41,10 +45,10 @@ const SLOT = text("_slot_");
 
 const shared: usize = heap.alloc(MAX_PODS * RECORD);
 const nameScratch: usize = heap.alloc(128);
-// Per era and gauge slot: ids of its four gauges; 0 = not defined yet.
+// Per era and gauge slot: ids of its five gauges; 0 = not defined yet.
 // @ts-ignore: decorator
 @inline
-const ERA_BYTES: u32 = MAX_PODS << 4;
+const ERA_BYTES: u32 = MAX_PODS << 5;
 const ids: usize = heap.alloc(ERA_BYTES * 4);
 memory.fill(ids, 0, ERA_BYTES * 4);
 // Per pod slot of the table: gauge slot + 1.
@@ -72,7 +76,7 @@ function putNumber(v: u32, at: usize): usize {
 /** Id of a gauge, for `addMetric` and its like; defined at first use. Era 0 is not named. */
 export function gaugeId(era: u32, slot: u32, gauge: u32): u32 {
   if (gauge == GAUGE_OUT) era = 0;
-  const at = ids + <usize>era * ERA_BYTES + (<usize>slot << 4) + (gauge << 2);
+  const at = ids + <usize>era * ERA_BYTES + (<usize>slot << 5) + (gauge << 2);
   let id = load<u32>(at);
   if (id) return id;
   let end = put(unchecked(NAMES[gauge]), nameScratch);

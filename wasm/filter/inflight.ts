@@ -8,16 +8,19 @@ import {
   podOut,
   podPending,
   podPendingRequests,
+  podPendingTokens,
   podRequests,
   podSetCounts,
   podSetHeadStart,
   podSetOut,
+  podSetTokens,
 } from "../core/pods";
 import { MAX_PODS } from "../shared/layout";
 import {
   GAUGE_OUT,
   GAUGE_PREFILLS,
   GAUGE_REQUESTS,
+  GAUGE_TOKENS,
   GAUGE_WORK,
   gaugeId,
   gaugeSlotOf,
@@ -37,7 +40,7 @@ export const ERAS: u32 = 4;
 
 /** Name of the gauges in use. */
 let era: u32 = 0;
-// This VM's share per gauge slot: requests, prefills, prefill work, i64 each, and 8 bytes unused.
+// This VM's share per gauge slot: requests, prefills, prefill work, uncached tokens, i64 each.
 const shares: usize = heap.alloc(MAX_PODS << 5);
 memory.fill(shares, 0, MAX_PODS << 5);
 
@@ -71,14 +74,16 @@ export function countRequest(slot: u32, pod: i32, by: i64): void {
   podSetCounts(p, <u32>max<i64>(<i64>podRequests(p) + by, 0), podPendingRequests(p), podPending(p));
 }
 
-/** Counts a prefill of `work` units (core/pick.ts) in or out, as `countRequest` does. */
-export function countPrefill(slot: u32, pod: i32, by: i64, work: u32, nowNs: u64): void {
+/** Counts a prefill of `work` units (core/pick.ts) and uncached `tokens` in or out, as `countRequest` does. */
+export function countPrefill(slot: u32, pod: i32, by: i64, work: u32, nowNs: u64, tokens: u32 = work): void {
   if (!slot) return;
   add(slot - 1, GAUGE_PREFILLS, by);
   add(slot - 1, GAUGE_WORK, by * <i64>work);
+  add(slot - 1, GAUGE_TOKENS, by * <i64>tokens);
   if (pod < 0) return;
   const p = <u32>pod;
   const pending = <u64>max<i64>(<i64>podPendingRequests(p) + by, 0);
+  podSetTokens(p, pending ? max<f64>(podPendingTokens(p) + <f64>by * <f64>tokens, 0) : 0);
   setCounts(p, podRequests(p), pending, pending ? max<f64>(podPending(p) + <f64>by * <f64>work, 0) : 0, nowNs);
 }
 
@@ -104,7 +109,10 @@ function inflightRead(pod: u32, nowNs: u64): bool {
   const requests = <u32>sane(metricValue(gaugeId(era, slot - 1, GAUGE_REQUESTS)));
   const pending = sane(metricValue(gaugeId(era, slot - 1, GAUGE_PREFILLS)));
   const work = <f64>sane(metricValue(gaugeId(era, slot - 1, GAUGE_WORK)));
-  if (requests == podRequests(pod) && <u32>pending == podPendingRequests(pod) && work == podPending(pod)) return false;
+  const tokens = <f64>sane(metricValue(gaugeId(era, slot - 1, GAUGE_TOKENS)));
+  const moved = tokens != podPendingTokens(pod);
+  podSetTokens(pod, tokens);
+  if (!moved && requests == podRequests(pod) && <u32>pending == podPendingRequests(pod) && work == podPending(pod)) return false;
   setCounts(pod, requests, pending, work, nowNs);
   return true;
 }
@@ -140,7 +148,7 @@ export function inflightReadAll(nowNs: u64): void {
 export function inflightEnter(next: u32): void {
   era = next & (ERAS - 1);
   for (let slot: u32 = 0; slot < MAX_PODS; slot++) {
-    for (let gauge: u32 = 0; gauge < 3; gauge++) {
+    for (let gauge: u32 = 0; gauge < GAUGE_OUT; gauge++) {
       const share = load<i64>(shares + (<usize>slot << 5) + (gauge << 3));
       if (share) addMetric(gaugeId(era, slot, gauge), share);
     }
@@ -150,6 +158,6 @@ export function inflightEnter(next: u32): void {
 /** Empties the gauges of an era that nobody counts on. */
 export function inflightEmpty(other: u32): void {
   for (let slot: u32 = 0; slot < slotsUsed; slot++) {
-    for (let gauge: u32 = 0; gauge < 3; gauge++) recordMetric(gaugeId(other & (ERAS - 1), slot, gauge), 0);
+    for (let gauge: u32 = 0; gauge < GAUGE_OUT; gauge++) recordMetric(gaugeId(other & (ERAS - 1), slot, gauge), 0);
   }
 }

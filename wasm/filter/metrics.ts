@@ -1,5 +1,6 @@
 // What the filter counts. Counters are added up in memory and handed to Envoy once a second: a host call costs more
 // than the rest of the counting.
+import { sessionHits, sessionMoves } from "../core/session-table";
 import { REPORT_COUNTER_COUNT } from "../shared/layout";
 import { prefixBytes } from "../shared/prefix-table";
 import { liveBuckets, liveEntries } from "../shared/table-reader";
@@ -82,6 +83,8 @@ const NAMES: StaticArray<Text> = [
 const MEMORY = text("warmgate_memory_bytes");
 const TABLE = text("warmgate_table_bytes");
 const ENTRIES = text("warmgate_table_entries");
+const SESSION_HITS = text("warmgate_session_affinity_hits_total");
+const SESSION_MISSES = text("warmgate_session_affinity_misses_total");
 const SCHEDULING = text("warmgate_scheduling_duration_us");
 
 const values: usize = heap.alloc(REPORT_COUNTER_COUNT << 3);
@@ -94,6 +97,10 @@ let scheduling: u32 = 0;
 let memoryGauge: u32 = 0;
 let tableGauge: u32 = 0;
 let entriesGauge: u32 = 0;
+let hitsCounter: u32 = 0;
+let missesCounter: u32 = 0;
+let flushedHits: u64 = 0;
+let flushedMisses: u64 = 0;
 
 export function metricsDefine(): void {
   for (let i: u32 = 0; i < REPORT_COUNTER_COUNT; i++) {
@@ -104,6 +111,8 @@ export function metricsDefine(): void {
   memoryGauge = defineMetric(METRIC_GAUGE, MEMORY.at, MEMORY.size);
   tableGauge = defineMetric(METRIC_GAUGE, TABLE.at, TABLE.size);
   entriesGauge = defineMetric(METRIC_GAUGE, ENTRIES.at, ENTRIES.size);
+  hitsCounter = defineMetric(METRIC_COUNTER, SESSION_HITS.at, SESSION_HITS.size);
+  missesCounter = defineMetric(METRIC_COUNTER, SESSION_MISSES.at, SESSION_MISSES.size);
 }
 
 // @ts-ignore: decorator
@@ -129,6 +138,10 @@ export function metricsFlush(): void {
     addMetric(load<u32>(ids + (i << 2)), <i64>(v - load<u64>(flushed + (i << 3))));
     store<u64>(flushed + (i << 3), v);
   }
+  addMetric(hitsCounter, <i64>(sessionHits - flushedHits));
+  addMetric(missesCounter, <i64>(sessionMoves - flushedMisses));
+  flushedHits = sessionHits;
+  flushedMisses = sessionMoves;
   recordMetric(memoryGauge, <u64>memory.size() << 16);
   recordMetric(tableGauge, <u64>prefixBytes(liveBuckets));
   recordMetric(entriesGauge, liveEntries);

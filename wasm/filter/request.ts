@@ -4,6 +4,7 @@ import {
   ANY_MODEL,
   pick,
   pickCandidates,
+  pickCommit,
   pickCount,
   picked,
   pickPassed,
@@ -18,6 +19,8 @@ import {
   podsReady,
 } from "../core/pods";
 import { blockBytes, blockKey, bodyRead, policyKnown, reservedAction, saltKey0, saltKey1 } from "../core/policy";
+import { headerCount, headerName, headerNameSize } from "../core/program";
+import { factsHeader, factsSet } from "../core/request-facts";
 import {
   cacheKeyLen,
   cacheKeyPtr,
@@ -42,13 +45,14 @@ import {
 } from "../core/scan";
 import { cookieValue, cookieValuePtr, cookieValueLen, deriveSession, keyedSession, validSession } from "../core/session";
 import { speculativeAdd } from "../core/speculative";
+import { fnv64 } from "../shared/fnv";
 import { hashBlocks } from "../shared/hash";
 import { RESERVED_REJECT } from "../shared/layout";
 import { sipHi, sipLo, siphash128, siphash64 } from "../shared/siphash";
-import { text } from "./abi/memory";
+import { Text, text } from "./abi/memory";
 import { BUFFER_REQUEST_BODY, CONTINUE, MAP_REQUEST, OK, STOP } from "./abi/types";
 import { bodyLimit, bodyMode, sessionCookie, sessionKey0, sessionKey1 } from "./configuration";
-import { buffer, now, random, removeHeader, resultAt, resultSize, scratch, setHeader } from "./host";
+import { buffer, getHeader, now, random, removeHeader, resultAt, resultSize, scratch, setHeader } from "./host";
 import { countPrefill, countRequest, gaugeSlot, inflightRefresh } from "./inflight";
 import {
   C_CANDIDATES,
@@ -102,6 +106,11 @@ const SESSION = text("x-session-id");
 @inline
 export const RENDER_BYTES: u32 = 1310720;
 const hashes: usize = heap.alloc((RENDER_BYTES / 64) << 3);
+
+/** Seeds of picks. */
+let chanceState: u64 = 0;
+/** A header that the policy names; made once, since a Text is never freed. */
+const policyHeader: Text = text("");
 
 /** Requests per second and pod, smoothed over all workers; set by the tick. */
 let perPodRate: f64 = 0;
@@ -321,6 +330,7 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
     s.dispatchNs = t0;
     return;
   }
+  tellFacts(s, model == ANY_MODEL ? 0 : foundRoot);
   let found = pick(model, promptTokens, spread, perPodRate, t0);
   if (found) {
     // The columns are up to a tick old; the best few are looked at live before the choice is final.
@@ -354,12 +364,13 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   s.gauge = gaugeSlot(pod);
   countRequest(s.gauge, s.pod, 1);
   if (promptTokens > 0) {
-    countPrefill(s.gauge, s.pod, 1, s.work, t2);
+    countPrefill(s.gauge, s.pod, 1, s.work, t2, s.uncached);
     s.prefillCounted = true;
   }
   for (let j = matchBlocks(pod); j < blocks; j++) {
     speculativeAdd(load<u64>(hashes + (<usize>j << 3)), pod, t0 / 1000000);
   }
+  pickCommit(pod, t0);
   count(C_SUCCESS);
   const end = now();
   s.dispatchNs = end;
@@ -367,6 +378,18 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   s.matchUs = <u32>((t1 - t0) / 1000);
   s.pickUs = <u32>((t2 - t1) / 1000);
   recordScheduling(s.schedulingUs);
+}
+
+/** What the policy's program looks at beside the prompt. The adapter's root is 0 when nothing is known of it. */
+function tellFacts(s: Stream, adapterRoot: u64): void {
+  if (!chanceState) chanceState = random() | 1;
+  chanceState = chanceState * 6364136223846793005 + 1442695040888963407; // Knuth's MMIX generator: one host call in all
+  factsSet(s.sessionSize ? sessionSpread(s) : 0, adapterRoot, chanceState);
+  for (let i: u32 = 0; i < headerCount; i++) {
+    policyHeader.at = headerName(i);
+    policyHeader.size = headerNameSize(i);
+    if (getHeader(MAP_REQUEST, policyHeader) == OK && resultSize) factsHeader(i, fnv64(resultAt, <u32>resultSize));
+  }
 }
 
 function writeDestination(found: u32): void {

@@ -101,8 +101,8 @@ function followHost(s: Stream): void {
   countRequest(s.gauge, s.pod, -1);
   countRequest(slot, actual, 1);
   if (s.prefillCounted) {
-    countPrefill(s.gauge, s.pod, -1, s.work, t);
-    countPrefill(slot, actual, 1, s.work, t);
+    countPrefill(s.gauge, s.pod, -1, s.work, t, s.uncached);
+    countPrefill(slot, actual, 1, s.work, t, s.uncached);
   }
   s.gauge = slot;
   s.pod = actual;
@@ -144,7 +144,7 @@ function firstToken(s: Stream, size: u32, endOfStream: bool): void {
 function releasePrefill(s: Stream, t: u64): void {
   if (!s.prefillCounted) return;
   s.prefillCounted = false;
-  countPrefill(s.gauge, s.pod, -1, s.work, t);
+  countPrefill(s.gauge, s.pod, -1, s.work, t, s.uncached);
 }
 
 /** Whether the answer is JSON that says its length and is at most HELD_BYTES. */

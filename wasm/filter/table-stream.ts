@@ -1,6 +1,7 @@
 // The stream from the agent: opened from the tick, reopened with jitter after a close, one frame a message. The last
 // trusted table stays in use whatever happens to the stream.
 import { modelsRead } from "../core/models";
+import { columnsRead } from "../core/pod-columns";
 import { loadsRead, podsRead } from "../core/pods";
 import { policyRead, staleMs } from "../core/policy";
 import { frameSeal } from "../shared/frame";
@@ -9,6 +10,7 @@ import {
   HEAD_BYTES,
   HEAD_KIND,
   HELLO_BYTES,
+  KIND_COLUMNS,
   KIND_HELLO,
   KIND_LOADS,
   KIND_MODELS,
@@ -181,6 +183,9 @@ function section(kind: u16, p: usize, n: u32, nowNs: u64): void {
       break;
     case <u32>KIND_LOADS:
       loadsRead(p, n, nowNs);
+      break;
+    case <u32>KIND_COLUMNS:
+      columnsRead(p, n, nowNs);
       break;
     case <u32>KIND_MODELS:
       modelsRead(p, n);

@@ -68,6 +68,10 @@ export const KIND_POLICY: u16 = 8;
 // @ts-ignore: decorator
 @inline
 export const KIND_HEARTBEAT: u16 = 9;
+/** What the policy's plugins need of pods (program-layout.ts). */
+// @ts-ignore: decorator
+@inline
+export const KIND_COLUMNS: u16 = 16;
 // Frame kinds, filter to agent.
 // @ts-ignore: decorator
 @inline
@@ -158,24 +162,12 @@ export const TEMPLATE_LITERALS: u32 = 304;
 @inline
 export const JOINT_UNKNOWN: u32 = 0xffffffff;
 
-// Policy payload, fixed offsets: version u32, profile u32, prefix weight f64, load weight f64, in-flight weight f64,
-// body read bytes u32, block bytes u32, debug headers u32, stale ms u32, load TTL ms u32, flags u32, salt key 2 × u64,
-// block key (KEY_WORDS × u64), reserved field action u32, pad u32.
+// Policy payload, fixed offsets: version u32, 28 bytes zero, body read bytes u32, block bytes u32, debug headers u32,
+// stale ms u32, load TTL ms u32, reserved field action u32, salt key 2 × u64, block key (KEY_WORDS × u64); then the
+// scheduling program (program-layout.ts).
 // @ts-ignore: decorator
 @inline
 export const POLICY_VERSION: u32 = 0;
-// @ts-ignore: decorator
-@inline
-export const POLICY_PROFILE: u32 = 4;
-// @ts-ignore: decorator
-@inline
-export const POLICY_PREFIX_WEIGHT: u32 = 8;
-// @ts-ignore: decorator
-@inline
-export const POLICY_LOAD_WEIGHT: u32 = 16;
-// @ts-ignore: decorator
-@inline
-export const POLICY_INFLIGHT_WEIGHT: u32 = 24;
 // @ts-ignore: decorator
 @inline
 export const POLICY_BODY_READ: u32 = 32;
@@ -203,13 +195,6 @@ export const POLICY_BLOCK_KEY: u32 = 72;
 // @ts-ignore: decorator
 @inline
 export const POLICY_BYTES: u32 = 328;
-
-// @ts-ignore: decorator
-@inline
-export const PROFILE_WARM_UNTIL_BUSY: u32 = 0;
-// @ts-ignore: decorator
-@inline
-export const PROFILE_WEIGHTED: u32 = 1;
 
 // @ts-ignore: decorator
 @inline

@@ -63,6 +63,12 @@ export function sectionEnd(): u32 {
   return <u32>size - HEAD_BYTES;
 }
 
+/** Room for one more row of a kind that is written elsewhere. */
+export function reserveRow(bytes: u32): usize {
+  rows++;
+  return reserve(bytes);
+}
+
 export function podRow(
   slot: u32,
   ready: bool,

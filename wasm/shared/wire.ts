@@ -28,6 +28,7 @@ import {
 import {
   HEAD_BYTES,
   HELLO_BYTES,
+  KIND_COLUMNS,
   KIND_DELTA,
   KIND_HEARTBEAT,
   KIND_HELLO,
@@ -46,11 +47,7 @@ import {
   POLICY_BODY_READ,
   POLICY_BYTES,
   POLICY_DEBUG_HEADERS,
-  POLICY_INFLIGHT_WEIGHT,
   POLICY_LOAD_TTL_MS,
-  POLICY_LOAD_WEIGHT,
-  POLICY_PREFIX_WEIGHT,
-  POLICY_PROFILE,
   POLICY_RESERVED,
   POLICY_SALT_KEY,
   POLICY_STALE_MS,
@@ -65,11 +62,17 @@ import { nodesBytes, nodesLive } from "./text-nodes";
 import { SCORE_BYTES, scoreHashes } from "./prefix-score";
 import { prefixBytes } from "./prefix-table";
 import { setMask, setsHigh, setUsed } from "./pod-sets";
+import { fnv32 } from "./fnv";
+import { MAX_ADAPTERS, MAX_COLUMNS, MAX_LABEL_BITS, NO_PROFILE } from "./program-layout";
+import { programSize, programWrite } from "./program-writer";
 import { sectionBytes, sectionRaw } from "./sections";
 import { sipHi, sipLo, siphash128, siphash64 } from "./siphash";
 
 export { sectionBegin, sectionEnd, podRow, loadRow, modelRow, templateBegin, templateJoint, templateEnd } from "./sections";
 export { indexClearPod, indexReset };
+export { programBegin, programHeader, programProfile, programOp, programCode, columnRow } from "./program-writer";
+// Enums become exports such as "Op.Queue": Node finds the numbers by name.
+export { Code, Comparison, Decider, Handler, Op, Stickiness, Tie, Variable } from "./program-layout";
 
 // Numbers that Node needs are exported, never repeated there.
 export const kindDelta: u32 = KIND_DELTA;
@@ -77,6 +80,7 @@ export const kindPods: u32 = KIND_PODS;
 export const kindLoads: u32 = KIND_LOADS;
 export const kindModels: u32 = KIND_MODELS;
 export const kindPolicy: u32 = KIND_POLICY;
+export const kindColumns: u32 = KIND_COLUMNS;
 export const kindHeartbeat: u32 = KIND_HEARTBEAT;
 export const kindHello: u32 = KIND_HELLO;
 export const kindReport: u32 = KIND_REPORT;
@@ -319,13 +323,9 @@ export function snapshotEnd(): u32 {
   return frameSeal(out, KIND_SNAPSHOT_END, leader, startMs, sequence, policyVersion, 8);
 }
 
-/** Writes the policy section; returns the payload's length. */
+/** Writes the policy section, with the program written last; returns the payload's length. */
 export function policySection(
   version: u32,
-  profile: u32,
-  prefix: f64,
-  loadWeight: f64,
-  inflight: f64,
   bodyRead: u32,
   debugHeaders: u32,
   staleMs: u32,
@@ -333,12 +333,8 @@ export function policySection(
   reserved: u32,
 ): u32 {
   policyVersion = version;
-  const p = sectionRaw(POLICY_BYTES);
+  const p = sectionRaw(POLICY_BYTES + programSize());
   store<u32>(p, version, POLICY_VERSION);
-  store<u32>(p, profile, POLICY_PROFILE);
-  store<f64>(p, prefix, POLICY_PREFIX_WEIGHT);
-  store<f64>(p, loadWeight, POLICY_LOAD_WEIGHT);
-  store<f64>(p, inflight, POLICY_INFLIGHT_WEIGHT);
   store<u32>(p, bodyRead, POLICY_BODY_READ);
   store<u32>(p, blockBytes, POLICY_BLOCK_BYTES);
   store<u32>(p, debugHeaders, POLICY_DEBUG_HEADERS);
@@ -348,7 +344,18 @@ export function policySection(
   store<u64>(p, saltKey0, POLICY_SALT_KEY);
   store<u64>(p, saltKey1, POLICY_SALT_KEY + 8);
   memory.copy(p + POLICY_BLOCK_KEY, blockKey, KEY_WORDS << 3);
-  return POLICY_BYTES;
+  programWrite(p + POLICY_BYTES);
+  return POLICY_BYTES + programSize();
+}
+
+export const noProfile: u32 = NO_PROFILE;
+export const maxColumns: u32 = MAX_COLUMNS;
+export const maxLabelBits: u32 = MAX_LABEL_BITS;
+export const maxAdapters: u32 = MAX_ADAPTERS;
+
+/** Hash of a label's value, `n` bytes at the input buffer, as a column has it. */
+export function labelHash(n: u32): u32 {
+  return fnv32(input, n);
 }
 
 export function emptySection(): u32 {
