@@ -527,7 +527,7 @@ export class Wire {
           else if (v === null) values.setUint32(i * 4, 0, true);
           else values.setUint32(i * 4, this.#labelHash(v), true);
         }
-        roots.forEach((root, i) => values.setBigUint64(width * 4 + i * 8, root, true));
+        for (const [i, root] of roots.entries()) values.setBigUint64(width * 4 + i * 8, root, true);
         x.columnRow!(
           r.slot,
           active.length,

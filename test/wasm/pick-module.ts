@@ -1,0 +1,183 @@
+// The compiled `pick` under test: pods, a policy and a request in, scores and choices out.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { packageRoot } from "../../agent/package-root.js";
+import type { SchedulingProgram } from "../../agent/policy/program.js";
+import { type ColumnRow, type Role, Wire } from "../../agent/wire.js";
+import type { VectorPod } from "../vectors/scheduling.js";
+import { policy, schedulingOf } from "./table.js";
+
+type Call = (...args: (number | bigint)[]) => number;
+
+export interface TestPod extends Partial<VectorPod> {
+  role?: Role;
+  ready?: boolean;
+  /** Of the scraped columns, ms; Infinity = never read. */
+  ageMs?: number;
+  /** Prefill work that has no first token. */
+  work?: number;
+  pending?: number;
+  columns?: Partial<ColumnRow>;
+}
+
+export interface TestRequest {
+  promptTokens?: number;
+  session?: bigint;
+  random?: bigint;
+  /** Name of the adapter, "" = the model itself. */
+  adapter?: string;
+  spread?: bigint;
+  rate?: number;
+  nowMs?: number;
+  /** Values of the program's headers, in their order. */
+  headers?: string[];
+}
+
+export interface Outcome {
+  /** Best first. */
+  chosen: number[];
+  /** Pods that passed the filters. */
+  kept: number[];
+  costs: number[];
+}
+
+/** Clock of all tests: late enough that nothing is before its beginning. */
+const BEGIN_MS = 1_000_000;
+let compiled: WebAssembly.Module | undefined;
+
+export class PickModule {
+  readonly #x: Record<string, Call>;
+  readonly #memory: WebAssembly.Memory;
+  readonly #wire: Wire;
+  readonly #model: number;
+  #pods: TestPod[] = [];
+  #nowMs = BEGIN_MS;
+
+  private constructor(wire: Wire) {
+    compiled ??= new WebAssembly.Module(readFileSync(join(packageRoot(), "build", "pick-test.wasm")));
+    const exports = new WebAssembly.Instance(compiled, {}).exports;
+    this.#x = exports as unknown as Record<string, Call>;
+    this.#memory = exports["memory"] as WebAssembly.Memory;
+    this.#x["_initialize"]!();
+    this.#wire = wire;
+    this.#model = wire.addModel("m");
+  }
+
+  /** `scheduling` as a policy has it, or a program. */
+  static async create(pods: TestPod[], scheduling: object | SchedulingProgram): Promise<PickModule> {
+    const module = new PickModule(
+      await Wire.create({
+        secret: new Uint8Array(32).fill(3),
+        blockBytes: 128,
+        maxEntries: 1000,
+        leader: 1n,
+        startMs: 1n,
+      }),
+    );
+    module.policy(scheduling);
+    module.pods(pods);
+    return module;
+  }
+
+  policy(scheduling: object | SchedulingProgram): void {
+    const program =
+      "handler" in scheduling ? (scheduling as SchedulingProgram) : schedulingOf(scheduling, ["metric"]);
+    this.#wire.setPolicy({ ...policy, scheduling: program });
+    this.#feed();
+  }
+
+  pods(pods: TestPod[]): void {
+    this.#pods = pods;
+    this.#wire.setPods(
+      pods.map((p, slot) => ({
+        slot,
+        name: `pod-${slot}`,
+        address: `10.0.0.${slot + 1}:8000`,
+        role: p.role ?? "both",
+        ready: p.ready ?? true,
+        model: this.#model,
+        kvBlockTokens: 1,
+        capacityTokens: 100_000,
+        prefillTokensPerSecond: 10_000,
+        waiting: p.waiting ?? 0,
+        running: p.running ?? 0,
+        kvUsage: p.kvUsage ?? 0,
+        loadAgeMs: p.ageMs ?? 0,
+      })),
+    );
+    this.#wire.setColumns(
+      pods.map((p, slot) => ({
+        slot,
+        model: this.#model,
+        labels: 0n,
+        columns: [],
+        activeAdapters: [],
+        waitingAdapters: [],
+        maxAdapters: 0,
+        ...p.columns,
+      })),
+    );
+    this.#feed();
+    pods.forEach((p, slot) => {
+      this.#x["podSetCounts"]!(slot, p.requests ?? 0, p.pending ?? 0, p.work ?? 0);
+      this.#x["podSetTokens"]!(slot, p.tokens ?? 0);
+      this.#x["matchPut"]!(slot, p.cached ?? 0);
+    });
+  }
+
+  /** Hands a section's frame to the module; whether it was taken. */
+  take(frame: Uint8Array): boolean {
+    const at = this.#x["inputAt"]!() >>> 0;
+    new Uint8Array(this.#memory.buffer).set(frame, at);
+    return this.#x["section"]!(frame.length, BigInt(this.#nowMs) * 1_000_000n) !== 0;
+  }
+
+  #feed(): void {
+    for (const frame of this.#wire.drain()) this.take(frame);
+  }
+
+  pick(request: TestRequest = {}, prefill = false): Outcome {
+    const x = this.#x;
+    this.#nowMs = BEGIN_MS + (request.nowMs ?? 0);
+    x["factsSet"]!(
+      request.session ?? 0n,
+      request.adapter === undefined ? 0n : this.#wire.root(this.#model, request.adapter, ""),
+      request.random ?? 7n,
+    );
+    (request.headers ?? []).forEach((value, i) => {
+      const bytes = new TextEncoder().encode(value);
+      new Uint8Array(this.#memory.buffer).set(bytes, x["inputAt"]!() >>> 0);
+      if (value !== "") x["header"]!(i, bytes.length);
+    });
+    const count = x[prefill ? "pickPrefill" : "pick"]!(
+      this.#model,
+      request.promptTokens ?? 1000,
+      request.spread ?? 11n,
+      request.rate ?? 0,
+      BigInt(this.#nowMs) * 1_000_000n,
+    );
+    const costs = this.#pods.map((_, i) => x["pickCost"]!(i));
+    return {
+      chosen: Array.from({ length: count }, (_, i) => x["picked"]!(i)),
+      kept: costs.flatMap((cost, i) => (cost === Number.MAX_VALUE ? [] : [i])),
+      costs,
+    };
+  }
+
+  /** Scores of operation `k`, by pod. */
+  scores(k: number): number[] {
+    return this.#pods.map((_, i) => this.#x["pickScore"]!(k, i));
+  }
+
+  commit(pod: number): void {
+    this.#x["pickCommit"]!(pod, BigInt(this.#nowMs) * 1_000_000n);
+  }
+
+  splits(decode: number, promptTokens: number): boolean {
+    return this.#x["splitWanted"]!(decode, promptTokens) !== 0;
+  }
+
+  get sessions(): { hits: number; moves: number } {
+    return { hits: Number(this.#x["hits"]!()), moves: Number(this.#x["moves"]!()) };
+  }
+}
