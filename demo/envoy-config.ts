@@ -47,6 +47,8 @@ export interface EnvoyConfigOptions {
   };
   /** false leaves out allow_on_headers_stop_iteration: a wrong installation, for tests of the watchdog. */
   allowStop?: boolean;
+  /** Fails open by failure_policy as a WasmPlugin does, which cuts open streams; else by fail_open. */
+  failurePolicy?: "FAIL_OPEN";
   /** The filter is discovered in this file (ECDS), which filterResource fills, and followed when that is replaced. */
   filterFile?: string;
   /** false leaves out the native removal of routing headers, to test the filter's own. */
@@ -193,7 +195,9 @@ function wasmFilter(o: EnvoyConfigOptions) {
     config: {
       name: "warmgate",
       root_id: "warmgate",
-      failure_policy: "FAIL_OPEN",
+      // A trapped module means routing by session. failure_policy: FAIL_OPEN says the same for new requests, but Envoy
+      // (1.40) then cuts those that are under way in the trapped VM; only the older field lets them go on.
+      ...(o.failurePolicy ? { failure_policy: o.failurePolicy } : { fail_open: true }),
       // Without it a stop at the headers means a stop of everything, and the body never comes.
       ...(o.allowStop === false ? {} : { allow_on_headers_stop_iteration: true }),
       configuration: {

@@ -432,10 +432,8 @@ describe("counting what is under way", () => {
       const agent = await TestAgent.create(3);
       const process = new Process();
       const hosts = Array.from({ length: 3 }, () => new Host({ configuration, process }));
-      for (const h of hosts) {
-        h.receive(agent.snapshot());
-        h.tick();
-      }
+      for (const h of hosts) h.tick();
+      for (const h of hosts) h.receive(agent.snapshot());
       // All have signed the roster of VMs at the same time.
       for (const h of hosts) h.tick(1000);
       return { process, hosts };

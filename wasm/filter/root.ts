@@ -90,6 +90,8 @@ export function onTick(): void {
     started = identify();
     if (!started) return;
     lastSecond = t;
+    // At once, so that a VM that is lost in its first second is missed, too.
+    rosterSign(vmId, t / 1000000);
   }
   if (<usize>bodyRead > memoryLimit()) memoryInit(bodyRead + 1048576);
   streamTick(t);

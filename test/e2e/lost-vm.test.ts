@@ -1,0 +1,115 @@
+// A worker's VM traps in the middle of 100 streamed answers: what was counted there is given back, clients go on.
+import { get } from "node:http";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { packageRoot } from "../../agent/package-root.js";
+import { Fleet } from "../../demo/fleet.js";
+import { envoyStats, waitFor } from "../../demo/processes.js";
+import { adminStats } from "./admin-stats.js";
+import { openStream, probe } from "./open-streams.js";
+
+const STREAMS = 100;
+/** They end some 9 s after they began: after the others are in the new era, before the old one's gauges are emptied. */
+const STREAM_TOKENS = 900;
+/** When the gauges must be right again. */
+const MENDED_MS = 15_000;
+
+/** Connections of the gateway listener by worker: `stat` is cx_active or cx_total. */
+async function connections(fleet: Fleet, stat: string): Promise<number[]> {
+  const filter = `^listener\\.127\\.0\\.0\\.1_${fleet.gatewayPort}\\.worker_\\d+\\.downstream_${stat}$`;
+  return (await adminStats(fleet.adminPort, filter)).sort().map(([, value]) => value);
+}
+const sum = (numbers: Iterable<number>) => [...numbers].reduce((a, b) => a + b, 0);
+
+/** Traps the VM of a worker, whose number it tells. */
+async function trapOne(fleet: Fleet): Promise<number> {
+  const before = await connections(fleet, "cx_total");
+  await new Promise<void>((done) => {
+    const options = { host: "127.0.0.1", port: fleet.gatewayPort, path: "/v1/models", agent: false };
+    get({ ...options, headers: { "x-trap": "1" } }, (response) => {
+      response.resume().once("close", done);
+    }).once("error", () => done());
+  });
+  const after = await connections(fleet, "cx_total");
+  return after.findIndex((n, i) => n > before[i]!);
+}
+
+test.concurrent.each([
+  { name: "2 workers", workers: 2, envoy: {}, goOn: true },
+  { name: "1 worker", workers: 1, envoy: {}, goOn: true },
+  // As a WasmPlugin's failStrategy has it: Envoy itself cuts the streams of the trapped VM.
+  { name: "1 worker and failure_policy", workers: 1, envoy: { failurePolicy: "FAIL_OPEN" }, goOn: false },
+] as const)(
+  "with $name, a VM that traps under 100 open streams leaves the gauges right within 15 s",
+  async ({ workers, envoy, goOn }) => {
+    const fleet = await Fleet.create({
+      pods: 2,
+      blocks: 20_000,
+      seed: 1,
+      timeScale: 1,
+      bufferSteps: 10_000,
+      gatewayPort: 0,
+      adminPort: 0,
+      workers,
+      envoy,
+      discoverFilter: true,
+      wasm: join(packageRoot(), "build", "warmgate-trap.wasm"),
+    });
+    try {
+      await fleet.startPods();
+      await fleet.startAgent();
+      await fleet.startEnvoy();
+      await fleet.gatewayReady();
+      const gauges = () => envoyStats(fleet.adminPort, "warmgate_inflight");
+      const requests = async (era: string) =>
+        sum([...(await gauges())].filter(([name]) => name.includes(`requests${era}_slot`)).map(([, v]) => v));
+      const probes = (count: number) =>
+        Promise.all(Array.from({ length: count }, () => probe(fleet.gatewayPort)));
+
+      const streams = await Promise.all(
+        Array.from({ length: STREAMS }, (_, i) =>
+          openStream(fleet.gatewayPort, `stream ${i}`, STREAM_TOKENS),
+        ),
+      );
+      await waitFor(
+        "the streams alone",
+        async () =>
+          sum(await connections(fleet, "cx_active")) === STREAMS && (await requests("")) === STREAMS,
+      );
+      const byWorker = await connections(fleet, "cx_active");
+      const trapped = await trapOne(fleet);
+      const trappedAt = performance.now();
+      const left = STREAMS - byWorker[trapped]!;
+
+      // Who lives moves to the gauges of a new era, and takes along what it has under way itself.
+      await waitFor("the lost VM to be missed", async () => {
+        const lost = await envoyStats(fleet.adminPort, "warmgate_lost_vms");
+        return lost.get("warmgate_lost_vms_total") === 1;
+      });
+      if (goOn) {
+        await waitFor("the living VMs' share", async () => (await requests("_era_1")) === left);
+        expect(streams.filter((s) => s.ended)).toEqual([]);
+      }
+      const after = await probes(20);
+      expect(after.filter((p) => p.status !== 200)).toEqual([]);
+      // A worker without its module routes by session; the other one goes on choosing.
+      expect(after.some((p) => p.selected === undefined)).toBe(true);
+      expect(after.some((p) => p.selected !== undefined)).toBe(workers > 1);
+
+      const ends = await Promise.all(streams.map((s) => s.end));
+      const whole = ends.filter((e) => e.complete && e.tokens === STREAM_TOKENS);
+      expect(whole).toHaveLength(goOn ? STREAMS : left);
+      await waitFor("gauges at zero", async () => [...(await gauges()).values()].every((v) => v === 0));
+      expect(performance.now() - trappedAt).toBeLessThan(MENDED_MS);
+
+      // A new version of the filter brings the worker back.
+      fleet.rollOut(join(packageRoot(), "build", "warmgate.wasm"));
+      await waitFor("all workers to choose again", async () =>
+        (await probes(20)).every((p) => p.status === 200 && p.selected !== undefined),
+      );
+      await waitFor("gauges at zero", async () => [...(await gauges()).values()].every((v) => v === 0));
+    } finally {
+      await fleet.stop();
+    }
+  },
+);

@@ -1,0 +1,24 @@
+// A VM that is lost soon after it began.
+import { expect, test } from "vitest";
+import { Host, Process } from "./host.js";
+import { TestAgent } from "./table.js";
+
+const configuration = { sessionKey: "0123456789abcdef".repeat(4) };
+
+test("a VM that is lost within its first second is missed as any other", async () => {
+  const agent = await TestAgent.create(2);
+  const process = new Process();
+  const requests = () =>
+    [...process.metrics]
+      .filter(([name]) => name.startsWith("warmgate_inflight_requests_"))
+      .reduce((sum, [, m]) => sum + m.value, 0n);
+  const survivor = new Host({ configuration, process });
+  survivor.receive(agent.snapshot());
+  const lost = new Host({ configuration, process });
+  lost.receive(agent.snapshot());
+  for (let i = 0; i < 10; i++) lost.chat({ model: "m", messages: [{ role: "user", content: `${i}` }] });
+  expect(requests()).toBe(10n);
+  for (let ms = 0; ms < 15_000; ms += 500) survivor.tick(500);
+  expect(process.metric("warmgate_lost_vms_total")).toBe(1n);
+  expect(requests()).toBe(0n);
+});
