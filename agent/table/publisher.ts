@@ -55,8 +55,10 @@ export class Publisher {
     if (this.#opened) return;
     this.#opened = true;
     this.podsChanged();
-    // A copy: a snapshot takes its subscriber out of the map and puts it back.
-    for (const subscriber of [...this.#subscribers.values()]) this.#snapshot(subscriber);
+    // None is sent what the others' snapshots flush before it has its own: that is a snapshot, too.
+    const waiting = [...this.#subscribers.values()];
+    this.#subscribers.clear();
+    for (const subscriber of waiting) this.#snapshot(subscriber);
     this.#heartbeat = setInterval(() => this.#beat(), HEARTBEAT_MS);
   }
 
