@@ -21,6 +21,7 @@ export const SCALARS = ["0", "-1.5e3", "1E+2", "0.25", "true", "false", "null", 
 export const NESTED = ["[]", "{}", '["a",{"b":[]}]', '{"a":{"b":[1,2,{"c":null}]},"d":""}', "[[[[]]],1]"].map(
   bytes,
 );
+export const NOT_BOOLEAN = ["0", "1", "null", '"true"', '"off"', "[]", "{}"].map(bytes);
 export const KEY = Object.fromEntries(
   [
     "messages",

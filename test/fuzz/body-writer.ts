@@ -7,6 +7,7 @@ import {
   LITERAL,
   MESSAGE,
   NESTED,
+  NOT_BOOLEAN,
   ODD_ROLES,
   OTHER_FIELDS,
   PLAIN,
@@ -88,8 +89,13 @@ export class BodyWriter extends TextWriter {
         this.raw(r.pick(SCALARS));
       } else if (kind === 9) {
         this.exact = false;
-        this.field(r.pick(OTHER_FIELDS));
-        this.raw(r.oneIn(2) ? r.pick(NESTED) : LITERAL.true);
+        if (r.oneIn(8)) {
+          this.field(KEY["add_generation_prompt"]!);
+          this.raw(r.pick(NOT_BOOLEAN));
+        } else {
+          this.field(r.pick(OTHER_FIELDS));
+          this.raw(r.oneIn(2) ? r.pick(NESTED) : LITERAL.true);
+        }
       } else if (kind === 10) {
         this.field(r.pick(OTHER_FIELDS));
         this.raw(LITERAL.null);

@@ -204,6 +204,8 @@ export function promptOf(body: Json, api: number, template: TemplateProgram): nu
   const own = [["messages"], ["prompt"], ["input", "instructions"], ["input"]][api]!;
   for (const [name, value] of Object.entries(body))
     if (value !== null && !HARMLESS.has(name) && !own.includes(name)) return null;
+  const generation = body["add_generation_prompt"];
+  if (generation !== undefined && typeof generation !== "boolean") return null;
   const turns = new Turns(template);
   if (api === 0) {
     if (!Array.isArray(body["messages"])) return null;
@@ -221,7 +223,7 @@ export function promptOf(body: Json, api: number, template: TemplateProgram): nu
     if (typeof one !== "string") return null;
     return [...template.bos, ...bytesOf(one)];
   }
-  turns.joint(body["add_generation_prompt"] === false ? 4 : 5);
+  turns.joint(generation === false ? 4 : 5);
   return turns.known ? turns.out : null;
 }
 

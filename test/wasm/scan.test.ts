@@ -239,6 +239,16 @@ describe("a chat body", () => {
     );
     expect(got.out).toBe("<|im_start|>user\nx<|im_end|>\n");
   });
+
+  test.each(["0", "1", '"true"', '"no"', "null", "[]", "{}"])(
+    "is inexact when add_generation_prompt is %s: what an engine makes of it is its own affair",
+    (value) => {
+      const body = `{"add_generation_prompt":${value},"model":"m","messages":[{"role":"user","content":"x"}]}`;
+      expect(scan(body).exact).toBe(false);
+      expect(scan(body.replace(value, "true")).exact).toBe(true);
+      expect(scan(body.replace(value, "false")).exact).toBe(true);
+    },
+  );
 });
 
 describe("the other endpoints", () => {

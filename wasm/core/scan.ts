@@ -243,7 +243,9 @@ function value(field: u32): bool {
       stream = c == 0x74;
       return skipValue(1);
     case F_GENERATION:
+      // An engine reads some other values as one or the other; what it makes of them is not for us to guess.
       generation = c != 0x66;
+      if (c != 0x66 && c != 0x74) fieldReason |= INEXACT_FIELD;
       return skipValue(1);
     case F_MESSAGES:
       return api == API_CHAT ? takeMessages(c) : other(c);
