@@ -20,6 +20,7 @@ export const COUNTERS = [
   "passed_pods",
   "scheduling_us",
   "lost_vms",
+  "table_over_limit",
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];

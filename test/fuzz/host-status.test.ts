@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { packageRoot } from "../../agent/package-root.js";
-import { CONTINUE, type Headers, Host, Process, STOP } from "../wasm/host.js";
+import { CONTINUE, type Headers, Host, Process, type Request, STOP } from "../wasm/host.js";
 import { renderChatml, TestAgent } from "../wasm/table.js";
 
 const DESTINATION = "x-gateway-destination-endpoint";
@@ -157,13 +157,38 @@ describe.each(STATUSES)("when the host returns %s", (_name, status) => {
       expect(inFlight(process)).toBe(0n);
     });
 
-    test("for adding to a metric, the request goes where it should and its count is lost", async () => {
+    test("for adding to a metric, the request goes where it should and its count follows", async () => {
       const { host, failing, process } = await gateway();
       failing["proxy_increment_metric"] = status;
       const r = host.chat(BODY);
       expect(r.header(DESTINATION)).toMatch(/^10\.0\.0\.2/);
       expect(inFlight(process)).toBe(0n);
+      failing["proxy_increment_metric"] = undefined;
+      host.tick(5);
+      expect(inFlight(process)).toBe(1n);
+      failing["proxy_increment_metric"] = status;
       r.end();
+      expect(count(host, "decisions_success")).toBe(0);
+      failing["proxy_increment_metric"] = undefined;
+      host.tick(5);
+      expect(inFlight(process)).toBe(0n);
+      expect(count(host, "decisions_success")).toBe(1);
+    });
+
+    test("for defining a gauge while a request begins, no gauge is below zero when it ends", async () => {
+      const agent = await TestAgent.create();
+      agent.cache(1, renderChatml(BODY.messages));
+      const { host, failing, process } = worker(undefined, { proxy_define_metric: status });
+      host.receive(agent.snapshot());
+      const [first, second] = [host.chat(BODY), host.chat(BODY)];
+      failing["proxy_define_metric"] = undefined;
+      first.end();
+      expect(inFlight(process)).toBe(1n);
+      second.end();
+      host.tick(1100);
+      for (const [name, metric] of process.metrics)
+        if (name.startsWith("warmgate_inflight")) expect(metric.value, name).toBe(0n);
+      expect(count(host, "decisions_success")).toBe(2);
     });
 
     test("for setting a metric, the request goes where it should", async () => {
@@ -203,18 +228,57 @@ describe.each(STATUSES)("when the host returns %s", (_name, status) => {
       expect(session()).toBe(session());
     });
 
-    test("for the filter's own answer, nothing else is tried on the stream", async () => {
-      const { host, failing, process } = await gateway();
+    test.each([
+      ["at the end of its body", (r: Request) => r.onHeaders() === STOP && r.onBody("{", true)],
+      ["at its headers", (r: Request) => r.onHeaders(true)],
+    ])(
+      "for the filter's own answer %s, a pod gets the request and says what is wrong",
+      async (_at, drive) => {
+        const { host, failing, process } = await gateway();
+        failing["proxy_send_local_response"] = status;
+        const r = host.request([...CHAT]);
+        expect(drive(r)).toBe(CONTINUE);
+        expect(r.reply).toBeNull();
+        expect(r.header(DESTINATION)).toBeDefined();
+        r.end();
+        expect(inFlight(process)).toBe(0n);
+        expect(count(host, "refused")).toBe(0);
+        expect(count(host, "decisions_success")).toBe(1);
+      },
+    );
+
+    test("for refusing reserved fields, the request is held and refused as soon as the host does it", async () => {
+      const { host, failing } = await gateway();
+      failing["proxy_send_local_response"] = status;
+      const body = JSON.stringify({ ...BODY, kv_transfer_params: {} });
+      const [held, other, gone] = [0, 1, 2].map(() => host.request([...CHAT]));
+      for (const r of [held!, other!, gone!]) {
+        r.onHeaders();
+        expect(r.onBody(body, r !== other)).toBe(STOP);
+      }
+      expect(other!.onTrailers()).toBe(STOP);
+      gone!.end();
+      host.tick(5);
+      expect(held!.reply).toBeNull();
+      failing["proxy_send_local_response"] = undefined;
+      host.tick(5);
+      for (const r of [held!, other!]) expect(r.reply!.status).toBe(400);
+      expect(gone!.reply).toBeNull();
+      const answers = host.calls.get("proxy_send_local_response");
+      host.tick(5);
+      expect(host.calls.get("proxy_send_local_response")).toBe(answers);
+      expect(count(host, "refused")).toBe(2);
+    });
+
+    test("for refusing reserved fields again and again, it is left held after half a second", async () => {
+      const { host, failing } = await gateway();
       failing["proxy_send_local_response"] = status;
       const r = host.request([...CHAT]);
       r.onHeaders();
-      r.onBody("{", true);
-      expect(r.reply).toBeNull();
-      expect(host.calls.get("proxy_send_local_response")).toBe(1);
-      r.onTrailers();
-      r.end();
-      expect(host.calls.get("proxy_send_local_response")).toBe(1);
-      expect(inFlight(process)).toBe(0n);
+      r.onBody(JSON.stringify({ ...BODY, kv_transfer_params: {} }), true);
+      for (let i = 0; i < 300; i++) host.tick(5);
+      expect(host.calls.get("proxy_send_local_response")).toBe(101);
+      expect(r.resumed).toBe(0);
     });
   });
 
@@ -279,14 +343,41 @@ describe.each(STATUSES)("when the host returns %s", (_name, status) => {
       expect(r.resumed).toBe(1);
     });
 
-    test("for the resume, the request is decided and left to its timeout", async () => {
-      const { host, failing } = worker();
+    test("for the resume, it is decided once and resumed as soon as the host does it", async () => {
+      const { host, failing } = await gateway();
       const r = host.request([...CHAT]);
       r.onHeaders();
       failing["proxy_continue_stream"] = status;
       host.tick(300);
       host.tick(300);
-      expect(host.calls.get("proxy_continue_stream")).toBe(1);
+      expect(r.resumed).toBe(0);
+      failing["proxy_continue_stream"] = undefined;
+      for (let i = 0; i < 3; i++) host.tick(5);
+      expect(r.resumed).toBe(1);
+      expect(count(host, "decisions_success")).toBe(1);
+      expect(count(host, "watchdog")).toBe(1);
+    });
+
+    test("for the resume, a body callback lets it go on instead, and nothing resumes it twice", async () => {
+      const { host, failing } = worker();
+      const r = host.request([...CHAT]);
+      r.onHeaders();
+      failing["proxy_continue_stream"] = status;
+      host.tick(300);
+      expect(r.onBody(JSON.stringify(BODY), true)).toBe(CONTINUE);
+      failing["proxy_continue_stream"] = undefined;
+      for (let i = 0; i < 3; i++) host.tick(5);
+      expect(r.resumed).toBe(0);
+    });
+
+    test("for the resume again and again, it is left to its timeouts after half a second", async () => {
+      const { host, failing } = worker();
+      const r = host.request([...CHAT]);
+      r.onHeaders();
+      failing["proxy_continue_stream"] = status;
+      host.tick(300);
+      for (let i = 0; i < 300; i++) host.tick(5);
+      expect(host.calls.get("proxy_continue_stream")).toBe(101);
       r.end();
     });
   });
@@ -317,6 +408,33 @@ describe.each(STATUSES)("when the host returns %s", (_name, status) => {
       expect(host.stream).not.toBe(0);
     });
 
+    test("for the hello, it goes out as soon as the host sends it, and nothing goes before it", async () => {
+      const agent = await TestAgent.create();
+      const { host, failing } = worker();
+      failing["proxy_grpc_send"] = status;
+      for (let i = 0; i < 5; i++) host.tick(1100);
+      expect(host.stream).not.toBe(0);
+      failing["proxy_grpc_send"] = undefined;
+      for (let i = 0; i < 5; i++) host.tick(1100);
+      const kinds = host.frames().map((f) => agent.wire.decodeUp(f)?.kind);
+      expect(kinds[0]).toBe("hello");
+      expect(kinds.filter((k) => k === "hello")).toHaveLength(1);
+      expect(kinds).toContain("report");
+    });
+
+    test("for a plea for a snapshot, the tick makes it again without another gap", async () => {
+      const { agent, host, failing } = await gateway();
+      agent.wire.heartbeat();
+      agent.wire.drain();
+      agent.wire.heartbeat();
+      failing["proxy_grpc_send"] = status;
+      host.receive(agent.wire.drain());
+      failing["proxy_grpc_send"] = undefined;
+      const sent = host.sent.length;
+      host.tick(5);
+      expect(agent.wire.decodeUp(host.frames()[sent]!)).toEqual({ kind: "resync" });
+    });
+
     test("for a plea for a snapshot, the next gap makes it again", async () => {
       const { agent, host, failing } = await gateway();
       const heartbeat = () => {
@@ -333,6 +451,48 @@ describe.each(STATUSES)("when the host returns %s", (_name, status) => {
     });
   });
 
+  describe("to a call about workers", () => {
+    const SILENT = 12_000;
+    /** Two workers with a request each on pod 1; then the second is lost. */
+    async function twoWorkers() {
+      const agent = await TestAgent.create();
+      agent.cache(1, renderChatml(BODY.messages));
+      const process = new Process();
+      const [kept, lost] = [worker(process), worker(process)];
+      for (const w of [kept, lost]) w.host.receive(agent.snapshot());
+      for (let i = 0; i < 3; i++) for (const w of [kept, lost]) w.host.tick(1100);
+      for (const w of [kept, lost]) w.host.chat(BODY);
+      return { ...kept, process };
+    }
+    const ofEra = (process: Process, name: string) =>
+      BigInt.asIntN(64, process.metric(`warmgate_inflight_requests${name}_slot_1`));
+
+    test("for the list of workers, the list and the era are as they were", async () => {
+      const { host, failing, process } = await twoWorkers();
+      for (let i = 0; i < 8; i++) host.tick(1000);
+      expect(ofEra(process, "_era_1")).toBe(1n);
+      failing["proxy_get_shared_data"] = status;
+      for (let i = 0; i < 3; i++) host.tick(1000);
+      failing["proxy_get_shared_data"] = undefined;
+      for (let i = 0; i < 20; i++) host.tick(1000);
+      expect(ofEra(process, "_era_1")).toBe(1n);
+      expect(ofEra(process, "")).toBe(0n);
+      expect(count(host, "lost_vms")).toBe(1);
+    });
+
+    test("for emptying the gauges that a lost worker left, they are emptied as soon as the host does it", async () => {
+      const { host, failing, process } = await twoWorkers();
+      failing["proxy_record_metric"] = status;
+      for (let ms = 0; ms < SILENT * 3; ms += 1000) host.tick(1000);
+      expect(ofEra(process, "_era_1")).toBe(1n);
+      expect(ofEra(process, "")).toBe(2n);
+      failing["proxy_record_metric"] = undefined;
+      for (let i = 0; i < 3; i++) host.tick(1000);
+      expect(ofEra(process, "")).toBe(0n);
+      expect(ofEra(process, "_era_1")).toBe(1n);
+    });
+  });
+
   describe("to a call about shared data", () => {
     test("for writing the process's name, the stream opens once the name is agreed", () => {
       const { host, failing } = worker();
@@ -342,6 +502,21 @@ describe.each(STATUSES)("when the host returns %s", (_name, status) => {
       failing["proxy_set_shared_data"] = undefined;
       host.tick(50);
       expect(host.stream).not.toBe(0);
+    });
+
+    test("for the slots of the gauges, they are agreed as soon as the host does it", async () => {
+      const agent = await TestAgent.create();
+      agent.cache(1, renderChatml(BODY.messages));
+      const { host, failing, process } = worker();
+      host.tick(3000);
+      failing["proxy_set_shared_data"] = status;
+      host.receive(agent.snapshot());
+      host.chat(BODY);
+      expect(inFlight(process)).toBe(0n);
+      failing["proxy_set_shared_data"] = undefined;
+      host.tick(5);
+      host.chat(BODY);
+      expect(inFlight(process)).toBe(1n);
     });
 
     test("for the slots of the gauges, requests go where they should and are given back whatever they took", async () => {

@@ -5,14 +5,16 @@
 import { Host, type Request } from "../wasm/host.js";
 import { type History, KIND, kindOf, Sealer, sequenceOf } from "./agent-history.js";
 import { Random } from "./random.js";
-import { withSeededCrypto } from "./seeded-crypto.js";
 import { Fault, printable, type Target } from "./target.js";
 
 const ROUNDS = 150;
 const DESTINATION = "x-gateway-destination-endpoint";
 const HEAD = 48;
-/** Buckets of the largest table of the warm-up; two of them and their pod sets nearly fill `tableMiB`. */
-const WARM_BUCKETS = 40_960;
+const TABLE_MIB = 8;
+/** Masks of all set ids, two words each, and what aligning a region costs. */
+const BESIDE_BUCKETS = 65_536 * 16 + 64;
+/** Buckets of a table that takes all that `tableMiB` allows. */
+const WARM_BUCKETS = (TABLE_MIB * 1_048_576 - BESIDE_BUCKETS) / 64;
 /** What the worker knows is not to be told from what it was fed. */
 const UNKNOWN = -1;
 
@@ -34,11 +36,9 @@ export class TableTarget implements Target {
     this.#seed = seed;
     this.#cases = 0;
     this.#random.seed(seed);
-    return withSeededCrypto(this.#random, () => {
-      this.#start();
-      for (let round = 0; round < ROUNDS; round++) this.#round(round);
-      return this.#cases;
-    });
+    this.#start();
+    for (let round = 0; round < ROUNDS; round++) this.#round(round);
+    return this.#cases;
   }
 
   #fault(what: string): never {
@@ -48,21 +48,19 @@ export class TableTarget implements Target {
   /** A new worker, with every region as large as it will ever be. */
   #start(): void {
     this.#host = new Host({
+      random: () => this.#random.word(),
       configuration: {
         sessionKey: "5".repeat(64),
         debugHeaders: "all",
-        tableMiB: 8,
+        tableMiB: TABLE_MIB,
         bodyReadBytes: 16_777_216,
       },
     });
     const { snapshots } = this.history;
-    for (const snapshot of [snapshots[0]!, snapshots[1]!]) {
-      const frames = snapshot.frames.map((f) => f.slice());
-      const begin = frames.find((f) => kindOf(f) === KIND.begin)!;
-      new DataView(begin.buffer).setUint32(HEAD, WARM_BUCKETS, true);
-      this.#sealer.seal(begin);
-      this.#host.receive(frames);
-    }
+    const begin = snapshots[0]!.frames[0]!.slice();
+    new DataView(begin.buffer).setUint32(HEAD, WARM_BUCKETS, true);
+    this.#sealer.seal(begin);
+    this.#host.receive([begin]);
     this.#snapshot(snapshots[0]!);
     this.#host.tick();
     this.#probe(0);
@@ -105,8 +103,7 @@ export class TableTarget implements Target {
       const frame = history.frames[next]!;
       switch (r.below(8)) {
         case 0:
-          // The checksum speaks for the payload; a head that names another kind or place is sealed noise.
-          this.#deliver(this.#flipped(frame, r.oneIn(6) ? 0 : HEAD - 12), "a flipped bit");
+          this.#deliver(this.#flipped(frame), "a flipped bit");
           break;
         case 1:
           this.#deliver(frame.subarray(0, r.below(frame.length)), "a cut frame");
@@ -141,11 +138,10 @@ export class TableTarget implements Target {
     this.#state = sequenceOf(frame);
   }
 
-  /** One bit another: in the first six bytes when `from` is 0, else at or behind byte `from`. */
-  #flipped(frame: Uint8Array, from: number): Uint8Array {
+  /** One bit another. */
+  #flipped(frame: Uint8Array): Uint8Array {
     const copy = frame.slice();
-    const at = from === 0 ? this.#random.below(6) : from + this.#random.below(copy.length - from);
-    copy[at]! ^= 1 << this.#random.below(8);
+    copy[this.#random.below(copy.length)]! ^= 1 << this.#random.below(8);
     return copy;
   }
 
@@ -156,23 +152,40 @@ export class TableTarget implements Target {
     return copy;
   }
 
-  /** A snapshot whose frames are lost, doubled, swapped or damaged: what it leaves is not to be told. */
+  /**
+   * A snapshot whose frames are lost, doubled, swapped or damaged. It becomes the worker's table when all of it came in
+   * order after all; else the worker keeps the table it has.
+   */
   #brokenSnapshot(snapshot: History["snapshots"][number]): void {
     const r = this.#random;
-    this.#state = UNKNOWN;
-    const frames = snapshot.frames.slice();
+    // Place in the snapshot, -1 for a damaged frame.
+    const parts = snapshot.frames.map((frame, place) => ({ frame, place }));
     for (let n = r.below(4); n >= 0; n--) {
-      const at = r.below(frames.length);
-      const frame = frames[at];
-      if (!frame) break;
+      const at = r.below(parts.length);
+      const part = parts[at];
+      if (!part) break;
       const kind = r.below(4);
-      if (kind === 0) frames.splice(at, 1);
-      else if (kind === 1) frames.splice(r.below(frames.length), 0, frame);
-      else if (kind === 2) frames[at] = this.#flipped(frame, 6);
-      else frames[at] = this.#scrambled(frame, sequenceOf(frame));
+      if (kind === 0) parts.splice(at, 1);
+      else if (kind === 1) parts.splice(r.below(parts.length), 0, part);
+      else if (kind === 2) parts[at] = { frame: this.#flipped(part.frame), place: -1 };
+      else {
+        // What a frame that passes the checksum does is not to be told.
+        parts[at] = { frame: this.#scrambled(part.frame, sequenceOf(part.frame)), place: -1 };
+        this.#state = UNKNOWN;
+      }
     }
-    for (const frame of frames) this.#deliver(frame, "a broken snapshot's frame");
-    if (r.oneIn(3)) this.#request(r.below(this.history.probes.length)).end();
+    // The place that must come, 0 while no snapshot is being read.
+    let next = 0;
+    for (const { frame, place } of parts) {
+      this.#deliver(frame, "a broken snapshot's frame");
+      if (place === 0) next = 1;
+      else next = next > 0 && place === next ? next + 1 : 0;
+      if (next < snapshot.frames.length) continue;
+      next = 0;
+      if (this.#state !== UNKNOWN) this.#state = snapshot.sequence;
+    }
+    if (this.#state !== UNKNOWN) this.#probe(0);
+    else if (r.oneIn(3)) this.#request(r.below(this.history.probes.length)).end();
     if (r.oneIn(8)) this.#host.closeStream();
   }
 

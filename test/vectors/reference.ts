@@ -119,8 +119,14 @@ export function rootOf(secret: Uint8Array, model: string, lora: string, salt: st
   return siphash(keys.salt[0] ^ root, keys.salt[1], new TextEncoder().encode(salt), false)[0];
 }
 
-/** Checksum of a frame's payload. */
-export function checksum(payload: Uint8Array): bigint {
+/** Checksum of a frame: of its payload, then of the head's words before the checksum. */
+export function checksum(frame: Uint8Array): bigint {
+  let h = bytesChecksum(frame.subarray(48));
+  for (let i = 0; i < 40; i += 16) h = chain(h, word(frame, i), i === 32 ? A1 : word(frame, i + 8));
+  return h;
+}
+
+function bytesChecksum(payload: Uint8Array): bigint {
   const n = BigInt(payload.length);
   let a = A0 ^ n;
   let b = A1;
@@ -131,6 +137,11 @@ export function checksum(payload: Uint8Array): bigint {
   }
   for (let i = whole; i < payload.length; i++) a = u64(rotl(a ^ u64(BigInt(payload[i]!) * P3), 11n) * P1);
   return chain(a, b, n);
+}
+
+/** Digest of a snapshot's frames up to its end. */
+export function digestOf(frames: Uint8Array[]): bigint {
+  return frames.reduce((before, frame) => chain(before, word(frame, 40), A1), 0n);
 }
 
 export interface TableImage {
@@ -149,6 +160,7 @@ export function readFrames(frames: Uint8Array[], from?: TableImage): TableImage 
   const sections: TableImage["sections"] = [];
   let words = state.words;
   let buckets: Uint8Array | null = null;
+  let digest = 0n;
   const put = (hash: bigint, set: number, units: number) =>
     entries.set(hash, { pods: sets.get(set)!, tokens: units * 16 });
   for (const frame of frames) {
@@ -156,9 +168,14 @@ export function readFrames(frames: Uint8Array[], from?: TableImage): TableImage 
     if (view.getUint32(0, true) !== 0x31544757 || view.getUint16(4, true) !== 1) throw new Error("head");
     const payload = frame.subarray(48);
     if (view.getUint32(36, true) !== payload.length) throw new Error("length");
-    if (view.getBigUint64(40, true) !== checksum(payload)) throw new Error("checksum");
+    if (view.getBigUint64(40, true) !== checksum(frame)) throw new Error("checksum");
     const body = new DataView(payload.buffer, payload.byteOffset, payload.length);
-    const kind = view.getUint16(6, true);
+    const inside = (view.getUint16(6, true) & 256) !== 0;
+    if (inside !== (buckets !== null && view.getUint16(6, true) > 3))
+      throw new Error("a snapshot's frame outside one, or the reverse");
+    const kind = view.getUint16(6, true) & 255;
+    const before = digest;
+    digest = chain(kind === 1 ? 0n : digest, checksum(frame), A1);
     if (kind === 1) {
       buckets = new Uint8Array(body.getUint32(0, true) * 64);
       words = body.getUint32(4, true);
@@ -171,6 +188,8 @@ export function readFrames(frames: Uint8Array[], from?: TableImage): TableImage 
           const hash = image.getBigUint64(b + i * 8, true);
           if (hash) put(hash, image.getUint16(b + 40 + i * 4, true), image.getUint16(b + 42 + i * 4, true));
         }
+      if (Number(body.getBigUint64(0, true)) !== entries.size) throw new Error("entries");
+      if (body.getBigUint64(8, true) !== before) throw new Error("digest");
       buckets = null;
     } else if (kind === 4) {
       for (let at = 0; at < payload.length; ) {

@@ -1,5 +1,6 @@
 // A strict mock of Envoy's proxy-wasm host. It runs the built release module, lets a test look at every effect, and
 // fails on a host call that the test host does not offer. It re-enters the module where Envoy does.
+import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { packageRoot } from "../../agent/package-root.js";
@@ -37,6 +38,8 @@ export interface HostOptions {
   process?: Process;
   configuration?: object;
   file?: string;
+  /** 32 random bits: where the module's random bytes come from; the process's crypto when left out. */
+  random?: () => number;
   /** Status that a named import returns instead of doing its work; for fault tests. */
   fault?: (name: string) => number | undefined;
 }
@@ -120,6 +123,7 @@ export class Host {
   readonly sent: Uint8Array[] = [];
   readonly calls = new Map<string, number>();
   readonly #x: Exports;
+  readonly #random: () => number;
   readonly #fault: (name: string) => number | undefined;
   readonly #requests = new Map<number, Request>();
   readonly #configuration: Uint8Array;
@@ -134,6 +138,7 @@ export class Host {
 
   constructor(options: HostOptions = {}) {
     this.process = options.process ?? new Process();
+    this.#random = options.random ?? (() => randomBytes(4).readUInt32LE());
     this.#fault = options.fault ?? (() => undefined);
     this.#configuration = encode.encode(JSON.stringify(options.configuration ?? {}));
     const file = options.file ?? join(packageRoot(), "build", "warmgate.wasm");
@@ -156,6 +161,7 @@ export class Host {
   /** Lets `ms` pass, then ticks. */
   tick(ms = 5): void {
     this.process.nowNs += BigInt(Math.round(ms * 1e6));
+    this.#current = null;
     this.#x["proxy_on_tick"]!(1);
   }
 
@@ -333,7 +339,7 @@ export class Host {
       proxy_set_shared_data: (k: number, kn: number, v: number, vn: number, cas: number) => {
         const key = this.#text(k, kn);
         const before = this.process.shared.get(key);
-        if (cas !== 0 && before?.cas !== cas) return 8;
+        if (before && cas !== 0 && before.cas !== cas) return 8;
         this.process.shared.set(key, { value: this.#bytes(v, vn).slice(), cas: (before?.cas ?? 0) + 1 });
         return OK;
       },
@@ -381,7 +387,8 @@ export class Host {
         return OK;
       }) as never,
       proxy_grpc_send: (token: number, p: number, n: number) => {
-        if (token !== this.stream || token === 0) return 2;
+        // Envoy looks for the stream in the context that is effective.
+        if (token !== this.stream || token === 0 || this.#current) return 2;
         this.sent.push(this.#bytes(p, n).slice());
         return OK;
       },
@@ -394,7 +401,8 @@ export class Host {
         return OK;
       }) as never,
       random_get: (p: number, n: number) => {
-        crypto.getRandomValues(this.#bytes(p, n) as Uint8Array<ArrayBuffer>);
+        const bytes = this.#bytes(p, n);
+        for (let i = 0; i < n; i++) bytes[i] = this.#random();
         return OK;
       },
     };

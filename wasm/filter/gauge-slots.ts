@@ -54,9 +54,8 @@ memory.fill(ids, 0, ERA_BYTES * 4);
 // Per pod slot of the table: gauge slot + 1.
 const slotOf: usize = heap.alloc(MAX_PODS << 1);
 memory.fill(slotOf, 0, MAX_PODS << 1);
-
-/** Gauge slots in use, by this VM's knowledge. */
-export let slotsUsed: u32 = 0;
+/** The same while it is being agreed. */
+const nextSlotOf: usize = heap.alloc(MAX_PODS << 1);
 
 function put(t: Text, at: usize): usize {
   memory.copy(at, t.at, t.size);
@@ -114,7 +113,14 @@ function findFree(era: u32): u32 {
   return MAX_PODS;
 }
 
-/** Gives every known pod its slot. Called when the pod section changes; false when the host would not agree. */
+/** How many slots the process uses, -1 when the host does not tell. */
+export function slotsUsed(): i32 {
+  const status = getShared(SLOTS_KEY);
+  if (status == NOT_FOUND) return 0;
+  return status == OK && resultSize <= MAX_PODS * RECORD ? <i32>(resultSize / RECORD) : -1;
+}
+
+/** Gives every known pod its slot. False, with all as it was, when the host would not agree. */
 export function slotsBind(era: u32): bool {
   for (let tries = 0; tries < 8; tries++) {
     const status = getShared(SLOTS_KEY);
@@ -126,8 +132,8 @@ export function slotsBind(era: u32): bool {
     }
     const cas = sharedCas;
     let changed = false;
+    memory.fill(nextSlotOf, 0, MAX_PODS << 1);
     for (let pod: u32 = 0; pod < podHigh; pod++) {
-      store<u16>(slotOf + (<usize>pod << 1), 0);
       const size = podAddressSize(pod);
       if (!podKnown(pod) || size == 0 || size > ADDRESS_MAX) continue;
       let slot = find(podAddress(pod), size, used);
@@ -142,14 +148,14 @@ export function slotsBind(era: u32): bool {
         recordMetric(gaugeId(era, slot, GAUGE_OUT), 0);
         changed = true;
       }
-      store<u16>(slotOf + (<usize>pod << 1), <u16>(slot + 1));
+      store<u16>(nextSlotOf + (<usize>pod << 1), <u16>(slot + 1));
     }
     if (changed) {
       const wrote = setShared(SLOTS_KEY, shared, used * RECORD, cas);
       if (wrote == CAS_MISMATCH) continue;
       if (wrote != OK) return false;
     }
-    slotsUsed = used;
+    memory.copy(slotOf, nextSlotOf, MAX_PODS << 1);
     return true;
   }
   return false;

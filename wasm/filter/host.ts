@@ -124,14 +124,18 @@ export function effectiveContext(id: u32): u32 {
   return proxy_set_effective_context(id);
 }
 
-/** Compare-and-swap number of the last `getShared`. */
-export let sharedCas: u32 = 0;
+/** No value has this number: a write with it succeeds only where there is no value yet. */
+// @ts-ignore: decorator
+@inline
+const NO_VALUE: u32 = 0xffffffff;
+/** Compare-and-swap number of the last `getShared`; of a key without a value one that makes its first value. */
+export let sharedCas: u32 = NO_VALUE;
 
 export function getShared(key: Text): u32 {
   clear();
   store<u32>(OUT, 0, 8);
   const status = take(proxy_get_shared(key.at, key.size, OUT, OUT + 4, OUT + 8));
-  sharedCas = status == OK ? load<u32>(OUT, 8) : 0;
+  sharedCas = status == OK ? load<u32>(OUT, 8) : NO_VALUE;
   return status;
 }
 
@@ -145,13 +149,14 @@ export function defineMetric(kind: u32, p: usize, n: usize): u32 {
   return proxy_define_metric(kind, p, n, OUT + 8) == OK ? load<u32>(OUT, 8) + 1 : 0;
 }
 
-/** Adds to a counter or gauge; ids are those of `defineMetric`, 0 does nothing. */
-export function addMetric(id: u32, by: i64): void {
-  if (id && by != 0) proxy_increment_metric(id - 1, by);
+/** Adds to a counter or gauge; false when that was not done. Ids are those of `defineMetric`, 0 is none. */
+export function addMetric(id: u32, by: i64): bool {
+  return by == 0 || (id != 0 && proxy_increment_metric(id - 1, by) == OK);
 }
 
-export function recordMetric(id: u32, value: u64): void {
-  if (id) proxy_record_metric(id - 1, value);
+/** Sets a gauge or adds to a histogram; false when that was not done. */
+export function recordMetric(id: u32, value: u64): bool {
+  return id != 0 && proxy_record_metric(id - 1, value) == OK;
 }
 
 /** Process-wide value of a counter or gauge; 0 when there is none. */

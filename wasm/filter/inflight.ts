@@ -40,9 +40,17 @@ export const ERAS: u32 = 4;
 
 /** Name of the gauges in use. */
 let era: u32 = 0;
-// This VM's share per gauge slot: requests, prefills, prefill work, uncached tokens, i64 each.
-const shares: usize = heap.alloc(MAX_PODS << 5);
-memory.fill(shares, 0, MAX_PODS << 5);
+// Per gauge slot, i64 each: this VM's share of requests, prefills, prefill work and uncached tokens; then as much of
+// each as the gauges hold. Where the host refused a change the two differ until a later one, or the tick, settles it.
+// @ts-ignore: decorator
+@inline
+const SHARE_BYTES: u32 = 64;
+// @ts-ignore: decorator
+@inline
+const HELD: u32 = 32;
+const shares: usize = heap.alloc(MAX_PODS * SHARE_BYTES);
+memory.fill(shares, 0, MAX_PODS * SHARE_BYTES);
+let unsettled: bool = false;
 
 /** Gives every known pod its gauges. Called when the pod section changes. */
 export function inflightBind(): bool {
@@ -56,10 +64,33 @@ export function gaugeSlot(pod: u32): u32 {
 
 // @ts-ignore: decorator
 @inline
+function shareAt(slot: u32, gauge: u32): usize {
+  return shares + <usize>slot * SHARE_BYTES + (gauge << 3);
+}
+
+// @ts-ignore: decorator
+@inline
 function add(slot: u32, gauge: u32, by: i64): void {
-  const at = shares + (<usize>slot << 5) + (gauge << 3);
+  const at = shareAt(slot, gauge);
   store<i64>(at, load<i64>(at) + by);
-  addMetric(gaugeId(era, slot, gauge), by);
+  settle(slot, gauge);
+}
+
+/** Brings a gauge to this VM's share. */
+function settle(slot: u32, gauge: u32): void {
+  const at = shareAt(slot, gauge);
+  const share = load<i64>(at);
+  const owed = share - load<i64>(at, HELD);
+  if (owed == 0) return;
+  if (addMetric(gaugeId(era, slot, gauge), owed)) store<i64>(at, share, HELD);
+  else unsettled = true;
+}
+
+function settleAll(): void {
+  unsettled = false;
+  for (let slot: u32 = 0; slot < MAX_PODS; slot++) {
+    for (let gauge: u32 = 0; gauge < GAUGE_OUT; gauge++) settle(slot, gauge);
+  }
 }
 
 /**
@@ -135,6 +166,7 @@ export function inflightRefresh(pod: u32, nowNs: u64): bool {
 
 /** Reads all pods; from the tick. */
 export function inflightReadAll(nowNs: u64): void {
+  if (unsettled) settleAll();
   for (let pod: u32 = 0; pod < podHigh; pod++) {
     const slot = podKnown(pod) ? gaugeSlotOf(pod) : 0;
     if (!slot) continue;
@@ -147,17 +179,18 @@ export function inflightReadAll(nowNs: u64): void {
 /** Moves this VM's share to the gauges of another era. */
 export function inflightEnter(next: u32): void {
   era = next & (ERAS - 1);
-  for (let slot: u32 = 0; slot < MAX_PODS; slot++) {
-    for (let gauge: u32 = 0; gauge < GAUGE_OUT; gauge++) {
-      const share = load<i64>(shares + (<usize>slot << 5) + (gauge << 3));
-      if (share) addMetric(gaugeId(era, slot, gauge), share);
-    }
-  }
+  for (let slot: u32 = 0; slot < MAX_PODS; slot++) memory.fill(shareAt(slot, 0) + HELD, 0, HELD);
+  settleAll();
 }
 
-/** Empties the gauges of an era that nobody counts on. */
-export function inflightEmpty(other: u32): void {
-  for (let slot: u32 = 0; slot < slotsUsed; slot++) {
-    for (let gauge: u32 = 0; gauge < GAUGE_OUT; gauge++) recordMetric(gaugeId(other & (ERAS - 1), slot, gauge), 0);
+/** Empties the gauges of an era that nobody counts on; false when the host did not let it. */
+export function inflightEmpty(other: u32): bool {
+  const used = slotsUsed();
+  let all = used >= 0;
+  for (let slot: i32 = 0; slot < used; slot++) {
+    for (let gauge: u32 = 0; gauge < GAUGE_OUT; gauge++) {
+      if (!recordMetric(gaugeId(other & (ERAS - 1), slot, gauge), 0)) all = false;
+    }
   }
+  return all;
 }

@@ -3,6 +3,7 @@
 import { sessionHits, sessionMoves } from "../core/session-table";
 import { REPORT_COUNTER_COUNT } from "../shared/layout";
 import { prefixBytes } from "../shared/prefix-table";
+import { regionsBytes } from "../shared/regions";
 import { liveBuckets, liveEntries } from "../shared/table-reader";
 import { Text, text } from "./abi/memory";
 import { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM } from "./abi/types";
@@ -59,6 +60,10 @@ export const C_SCHEDULING_US: u32 = 15;
 // @ts-ignore: decorator
 @inline
 export const C_LOST_VMS: u32 = 16;
+/** Snapshots that did not fit tableMiB beside the live table, or at all. */
+// @ts-ignore: decorator
+@inline
+export const C_OVER_LIMIT: u32 = 17;
 
 const NAMES: StaticArray<Text> = [
   text("warmgate_decisions_success_total"),
@@ -78,10 +83,12 @@ const NAMES: StaticArray<Text> = [
   text("warmgate_passed_pods_total"),
   text("warmgate_scheduling_us_total"),
   text("warmgate_lost_vms_total"),
+  text("warmgate_table_over_limit_total"),
 ];
 // Of the VM that reported last: workers of one process hold the same table.
 const MEMORY = text("warmgate_memory_bytes");
 const TABLE = text("warmgate_table_bytes");
+const REGIONS = text("warmgate_table_region_bytes");
 const ENTRIES = text("warmgate_table_entries");
 const SESSION_HITS = text("warmgate_session_affinity_hits_total");
 const SESSION_MISSES = text("warmgate_session_affinity_misses_total");
@@ -96,6 +103,7 @@ memory.fill(ids, 0, REPORT_COUNTER_COUNT << 2);
 let scheduling: u32 = 0;
 let memoryGauge: u32 = 0;
 let tableGauge: u32 = 0;
+let regionsGauge: u32 = 0;
 let entriesGauge: u32 = 0;
 let hitsCounter: u32 = 0;
 let missesCounter: u32 = 0;
@@ -103,16 +111,24 @@ let flushedHits: u64 = 0;
 let flushedMisses: u64 = 0;
 
 export function metricsDefine(): void {
-  for (let i: u32 = 0; i < REPORT_COUNTER_COUNT; i++) {
-    const t = unchecked(NAMES[i]);
-    store<u32>(ids + (i << 2), defineMetric(METRIC_COUNTER, t.at, t.size));
-  }
+  for (let i: u32 = 0; i < REPORT_COUNTER_COUNT; i++) metricId(i);
   scheduling = defineMetric(METRIC_HISTOGRAM, SCHEDULING.at, SCHEDULING.size);
   memoryGauge = defineMetric(METRIC_GAUGE, MEMORY.at, MEMORY.size);
   tableGauge = defineMetric(METRIC_GAUGE, TABLE.at, TABLE.size);
+  regionsGauge = defineMetric(METRIC_GAUGE, REGIONS.at, REGIONS.size);
   entriesGauge = defineMetric(METRIC_GAUGE, ENTRIES.at, ENTRIES.size);
   hitsCounter = defineMetric(METRIC_COUNTER, SESSION_HITS.at, SESSION_HITS.size);
   missesCounter = defineMetric(METRIC_COUNTER, SESSION_MISSES.at, SESSION_MISSES.size);
+}
+
+/** Id of a counter; one that could not be defined is defined at its next use. */
+function metricId(i: u32): u32 {
+  const at = ids + (<usize>i << 2);
+  if (!load<u32>(at)) {
+    const t = unchecked(NAMES[i]);
+    store<u32>(at, defineMetric(METRIC_COUNTER, t.at, t.size));
+  }
+  return load<u32>(at);
 }
 
 // @ts-ignore: decorator
@@ -135,8 +151,7 @@ export function recordScheduling(micros: u64): void {
 export function metricsFlush(): void {
   for (let i: u32 = 0; i < REPORT_COUNTER_COUNT; i++) {
     const v = load<u64>(values + (i << 3));
-    addMetric(load<u32>(ids + (i << 2)), <i64>(v - load<u64>(flushed + (i << 3))));
-    store<u64>(flushed + (i << 3), v);
+    if (addMetric(metricId(i), <i64>(v - load<u64>(flushed + (i << 3))))) store<u64>(flushed + (i << 3), v);
   }
   addMetric(hitsCounter, <i64>(sessionHits - flushedHits));
   addMetric(missesCounter, <i64>(sessionMoves - flushedMisses));
@@ -144,6 +159,7 @@ export function metricsFlush(): void {
   flushedMisses = sessionMoves;
   recordMetric(memoryGauge, <u64>memory.size() << 16);
   recordMetric(tableGauge, <u64>prefixBytes(liveBuckets));
+  recordMetric(regionsGauge, <u64>regionsBytes);
   recordMetric(entriesGauge, liveEntries);
 }
 

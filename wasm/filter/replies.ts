@@ -46,7 +46,7 @@ store<u8>(headers + 12 + TYPE_NAME.size, 0);
 memory.copy(headers + 13 + TYPE_NAME.size, TYPE_VALUE.at, TYPE_VALUE.size);
 store<u8>(headers + 13 + TYPE_NAME.size + TYPE_VALUE.size, 0);
 
-/** Answers the request of the current context. */
-export function answer(r: Reply): void {
-  sendLocal(r.status, r.details, r.body.at, r.body.size, headers, headersSize);
+/** Answers the request of the current context; returns the host's status. */
+export function answer(r: Reply): u32 {
+  return sendLocal(r.status, r.details, r.body.at, r.body.size, headers, headersSize);
 }

@@ -84,11 +84,13 @@ import {
 import * as headers from "./request-headers";
 import {
   DISPATCHED,
+  REFUSING,
   REPLIED,
   REQUEST_ID_MAX,
   requestIdAt,
   SESSION_MAX,
   sessionAt,
+  setOwed,
   Stream,
   streamAdd,
   TRACE_MAX,
@@ -213,7 +215,7 @@ export function onRequestBody(s: Stream, size: u32, endOfStream: bool): u32 {
   bodySeen = true;
   resumedBlind = 0;
   if (s.state == DISPATCHED && s.bodySize) return onStreamedBody(s, size);
-  if (s.state != WAITING) return CONTINUE;
+  if (s.state != WAITING) return decided(s);
   if (size > bodyLimit) return refuse(s, TOO_LARGE);
   s.bodySize = size;
   if (!endOfStream && size <= bodyRead) return STOP;
@@ -229,16 +231,37 @@ function onStreamedBody(s: Stream, size: u32): u32 {
 
 /** Trailers end a body whose last callback did not say so. */
 export function onRequestTrailers(s: Stream): u32 {
-  if (s.state != WAITING) return CONTINUE;
+  if (s.state != WAITING) return decided(s);
   return decideOnBody(s, s.bodySize, true);
 }
 
+/** A callback after the decision lets the request go on, and so is its resume; one to be refused stays held. */
+function decided(s: Stream): u32 {
+  if (s.state == REFUSING) return STOP;
+  setOwed(s, false);
+  return CONTINUE;
+}
+
+/** Answers with an error. Where the host will not, a pod says what is wrong; reserved fields must not come to one. */
 function refuse(s: Stream, r: Reply): u32 {
-  if (s.state == WAITING) waitingAdd(-1);
+  const before = s.state;
+  if (before == WAITING) waitingAdd(-1);
   s.state = REPLIED;
-  count(C_REFUSED);
-  answer(r);
-  return STOP;
+  if (answer(r) == OK) {
+    count(C_REFUSED);
+    return STOP;
+  }
+  if (before == DISPATCHED) {
+    s.state = DISPATCHED;
+    return CONTINUE;
+  }
+  if (r == RESERVED) {
+    s.state = REFUSING;
+    setOwed(s, true);
+    return STOP;
+  }
+  decideOnHeaders(s);
+  return CONTINUE;
 }
 
 function decideOnBody(s: Stream, size: u32, whole: bool): u32 {

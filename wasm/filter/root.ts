@@ -9,7 +9,6 @@ import { timingDefine } from "./callback-timing";
 import { configurationRead, configuredDebug, configuredRead, tableMiB } from "./configuration";
 import {
   buffer,
-  continueRequest,
   effectiveContext,
   getShared,
   log,
@@ -22,11 +21,12 @@ import {
   setTick,
   sharedCas,
 } from "./host";
-import { inflightBind, inflightReadAll } from "./inflight";
+import { inflightReadAll } from "./inflight";
 import { C_SUCCESS, C_WATCHDOG, count, metricsDefine, metricsFlush, processCounter } from "./metrics";
+import { owedTick, resume } from "./owed";
 import { sendReport } from "./report";
 import { bodySeen, countBlindResume, decideOnHeaders, RENDER_BYTES, setArrivalRate } from "./request";
-import { streamWalk, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
+import { streamWalk, streamsOwed, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
 import { streamIdentify, streamOpen, streamTick, vmId } from "./table-stream";
 import { rosterLeave, rosterSign } from "./worker-roster";
 
@@ -96,7 +96,6 @@ export function onTick(): void {
   if (<usize>bodyRead > memoryLimit()) memoryInit(bodyRead + 1048576);
   streamTick(t);
   inflightReadAll(t);
-  if (streamsWaiting && !bodySeen) watchdog(t);
   if (t - lastSecond >= 1000000000) {
     metricsFlush();
     const decisions = processCounter(C_SUCCESS);
@@ -110,6 +109,9 @@ export function onTick(): void {
     rosterSign(vmId, t / 1000000);
     if (streamOpen()) sendReport();
   }
+  // Last: what follows runs in the contexts of requests, which have no gRPC stream.
+  if (streamsWaiting && !bodySeen) watchdog(t);
+  if (streamsOwed) owedTick();
 }
 
 /** The VM is about to end: its last stream is gone. */
@@ -126,6 +128,6 @@ function watchdog(t: u64): void {
     countBlindResume();
     count(C_WATCHDOG);
     log(LOG_WARN, BLIND);
-    continueRequest();
+    resume(s);
   }
 }

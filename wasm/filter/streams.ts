@@ -23,6 +23,10 @@ export const DISPATCHED: u8 = 2;
 // @ts-ignore: decorator
 @inline
 export const REPLIED: u8 = 3;
+/** Must be answered by the filter, and the host would not send it so far. */
+// @ts-ignore: decorator
+@inline
+export const REFUSING: u8 = 4;
 
 // @ts-ignore: decorator
 @inline
@@ -37,6 +41,9 @@ export class Stream {
   /** The client's own x-session-id is valid and stays as it is. */
   keepSession: bool;
   prefillCounted: bool;
+  /** The host refused to resume or answer it (owed.ts), so many times. */
+  owed: bool;
+  tries: u8;
   firstToken: bool;
   responseDone: bool;
   streaming: bool;
@@ -101,8 +108,17 @@ export let streamsLive: u32 = 0;
 /** Of them, those that hold their headers. */
 export let streamsWaiting: u32 = 0;
 
+/** Of them, those that the host is to be asked about again. */
+export let streamsOwed: u32 = 0;
+
 export function waitingAdd(by: i32): void {
   streamsWaiting += by;
+}
+
+export function setOwed(s: Stream, owed: bool): void {
+  if (s.owed == owed) return;
+  s.owed = owed;
+  streamsOwed += owed ? 1 : -1;
 }
 
 function at(index: u32): Stream {
@@ -170,6 +186,7 @@ export function streamFind(id: u32): Stream | null {
 
 /** Ends a record. */
 export function streamDrop(s: Stream): void {
+  setOwed(s, false);
   let i = home(s.id);
   while (load<u32>(ids + (<usize>i << 3)) != s.id || !load<u32>(ids + (<usize>i << 3), 4)) {
     i = (i + 1) & (ID_SLOTS - 1);

@@ -12,6 +12,7 @@ import {
   HELLO_BYTES,
   KIND_COLUMNS,
   KIND_HELLO,
+  KIND_INSIDE,
   KIND_LOADS,
   KIND_MODELS,
   KIND_PODS,
@@ -19,32 +20,48 @@ import {
   KIND_RESYNC,
 } from "../shared/layout";
 import {
+  FRAME_CLEARED,
   FRAME_GAP,
   FRAME_REFUSED,
   FRAME_SECTION,
   FRAME_TOO_LARGE,
   liveSequence,
   readerAbandon,
+  readerSpoiled,
   readFrame,
 } from "../shared/table-reader";
 import { Text, text } from "./abi/memory";
 import { BUFFER_GRPC, LOG_ERROR, LOG_WARN, OK } from "./abi/types";
 import { agentCluster, authorization } from "./configuration";
-import { buffer, grpcCancel, grpcOpen, grpcSend, log, random, resultAt, resultSize } from "./host";
+import { buffer, grpcOpen, grpcSend, log, random, resultAt, resultSize } from "./host";
 import { inflightBind } from "./inflight";
-import { C_FRAMES, C_GAPS, count } from "./metrics";
+import { C_FRAMES, C_GAPS, C_OVER_LIMIT, count } from "./metrics";
 
 const SERVICE = text("warmgate.v1.Table");
 const METHOD = text("Subscribe");
 const AUTHORIZATION = text("authorization");
-const TOO_LARGE = text("warmgate: the table does not fit tableMiB; the last one stays in use");
+const TOO_LARGE = text(
+  "warmgate: the table does not fit tableMiB: requests are routed by load and session alone; raise tableMiB or lower the agent's maxEntries",
+);
+const CLEARED = text(
+  "warmgate: two tables do not fit tableMiB: the old one is cleared before a new one is read; raise tableMiB to keep it until then",
+);
+/** A snapshot that was asked for begins within this, else it is asked for again. */
+// @ts-ignore: decorator
+@inline
+const RESYNC_NS: u64 = 2000000000;
 
 let token: u32 = 0;
 let open: bool = false;
 let retryAt: u64 = 0;
 let backoffMs: u64 = 100;
 let heardAt: u64 = 0;
-let resyncSent: bool = false;
+/** Whether the hello went out; nothing else goes before it. */
+let greeted: bool = false;
+let resyncWanted: bool = false;
+let resyncAt: u64 = 0;
+let bindWanted: bool = false;
+let warnedCleared: bool = false;
 let warnedLarge: bool = false;
 
 /** This VM, and the process it belongs to. */
@@ -67,9 +84,9 @@ export function tableUsable(nowNs: u64): bool {
   return heardAt != 0 && nowNs - heardAt <= <u64>staleMs * 1000000;
 }
 
-/** Whether the stream is up. */
+/** Whether the stream is up and greeted. */
 export function streamOpen(): bool {
-  return open;
+  return open && greeted;
 }
 
 /** Where a payload for `streamSend` goes; `streamRoom` is how long it may be. */
@@ -98,9 +115,15 @@ export function streamSend(kind: u16, payload: u32): bool {
   return grpcSend(token, at, n + digits + 1) == OK;
 }
 
-/** Opens the stream when it is closed and its time has come; from the tick. */
+/** Opens the stream when it is closed and its time has come, and does again what the host refused; from the tick. */
 export function streamTick(nowNs: u64): void {
-  if (open || nowNs < retryAt) return;
+  if (bindWanted) bindWanted = !inflightBind();
+  if (open) {
+    if (token && !greeted) greet();
+    askAgain(nowNs);
+    return;
+  }
+  if (nowNs < retryAt) return;
   // The next attempt is set first: a failed open calls back before it returns.
   retryAt = nowNs + (backoffMs + (random() % (backoffMs + 1))) * 1000000;
   backoffMs = min(backoffMs * 2, 2000);
@@ -126,6 +149,10 @@ export function streamTick(nowNs: u64): void {
   }
   if (!open) return; // closed while it opened
   token = t;
+  greet();
+}
+
+function greet(): void {
   const p = streamPayload();
   memory.fill(p, 0, HELLO_BYTES);
   store<u16>(p, FORMAT);
@@ -133,53 +160,79 @@ export function streamTick(nowNs: u64): void {
   store<u64>(p, processId, 8);
   store<u64>(p, vmId, 16);
   store<u64>(p, 1, 24);
-  streamSend(KIND_HELLO, HELLO_BYTES);
+  greeted = streamSend(KIND_HELLO, HELLO_BYTES);
+}
+
+/** The reader lost its place. */
+function wantSnapshot(nowNs: u64): void {
+  count(C_GAPS);
+  if (!resyncWanted) resyncAt = nowNs;
+  resyncWanted = true;
+  askAgain(nowNs);
+}
+
+/** Asks for the snapshot that is wanted, when its time has come and the host lets it. */
+function askAgain(nowNs: u64): void {
+  if (!resyncWanted || nowNs < resyncAt || !greeted) return;
+  if (streamSend(KIND_RESYNC, 0)) resyncAt = nowNs + RESYNC_NS;
 }
 
 export function streamClosed(closed: u32): void {
   if (closed != token && token != 0) return;
   open = false;
   token = 0;
-  resyncSent = false;
+  greeted = false;
+  resyncWanted = false;
   readerAbandon();
 }
 
 /** Takes one message of `size` bytes. */
 export function streamReceive(from: u32, size: u32, nowNs: u64): void {
   if (from != token && token != 0) return;
-  if (size < 2 || buffer(BUFFER_GRPC, 0, size) != OK || resultSize < 2 || load<u8>(resultAt) != 0x0a) return;
-  let n: u32 = 0;
-  let at = resultAt + 1;
-  const end = resultAt + resultSize;
-  for (let shift: u32 = 0; shift < 28 && at < end; shift += 7) {
-    const b = <u32>load<u8>(at++);
-    n |= (b & 127) << shift;
-    if (b < 128) break;
-  }
-  if (at + n != end) return;
-  count(C_FRAMES);
-  const status = readFrame(at, n);
+  const n = frameIn(size);
+  const status = n ? readFrame(frameAt, n) : readerSpoiled();
+  if (n) count(C_FRAMES);
   if (status == FRAME_REFUSED) return;
-  if (status == FRAME_TOO_LARGE) {
-    if (!warnedLarge) log(LOG_ERROR, TOO_LARGE);
-    warnedLarge = true;
-    return;
-  }
   if (status == FRAME_GAP) {
-    count(C_GAPS);
-    if (!resyncSent) resyncSent = streamSend(KIND_RESYNC, 0);
+    wantSnapshot(nowNs);
     return;
   }
   heardAt = nowNs;
   backoffMs = 100;
-  resyncSent = false;
-  if (status == FRAME_SECTION) section(load<u16>(at, HEAD_KIND), at + HEAD_BYTES, n - HEAD_BYTES, nowNs);
+  resyncWanted = false;
+  if (status == FRAME_SECTION) {
+    section(load<u16>(frameAt, HEAD_KIND) & ~KIND_INSIDE, frameAt + HEAD_BYTES, n - HEAD_BYTES, nowNs);
+  } else if (status == FRAME_TOO_LARGE) {
+    count(C_OVER_LIMIT);
+    if (!warnedLarge) log(LOG_ERROR, TOO_LARGE);
+    warnedLarge = true;
+  } else if (status == FRAME_CLEARED) {
+    count(C_OVER_LIMIT);
+    if (!warnedCleared) log(LOG_WARN, CLEARED);
+    warnedCleared = true;
+  }
+}
+
+let frameAt: usize = 0;
+
+/** Bytes of the frame in the message of `size` bytes, which then stands at `frameAt`; 0 when it cannot be had. */
+function frameIn(size: u32): u32 {
+  if (size < 2 || buffer(BUFFER_GRPC, 0, size) != OK || resultSize < 2 || load<u8>(resultAt) != 0x0a) return 0;
+  let n: u32 = 0;
+  frameAt = resultAt + 1;
+  const end = resultAt + resultSize;
+  for (let shift: u32 = 0; shift < 28 && frameAt < end; shift += 7) {
+    const b = <u32>load<u8>(frameAt++);
+    n |= (b & 127) << shift;
+    if (b < 128) break;
+  }
+  return frameAt + n == end ? n : 0;
 }
 
 function section(kind: u16, p: usize, n: u32, nowNs: u64): void {
   switch (<u32>kind) {
     case <u32>KIND_PODS:
-      if (podsRead(p, n, nowNs)) inflightBind();
+      if (podsRead(p, n, nowNs)) bindWanted = !inflightBind();
       break;
     case <u32>KIND_LOADS:
       loadsRead(p, n, nowNs);

@@ -7,11 +7,18 @@ import { getShared, resultAt, resultSize, setShared, sharedCas } from "./host";
 import { ERAS, inflightEmpty, inflightEnter } from "./inflight";
 import { C_LOST_VMS, count } from "./metrics";
 
-// Record: era u32, rows u32, ms of the last era's beginning u64, then rows of VM id u64, ms of its last sign u64.
+// Record: era u32, 1 when the other eras' gauges are known to be empty u32, ms since when both are as they are u64, then
+// rows of VM id u64, ms of its last sign u64.
 const KEY = text("warmgate.roster");
 // @ts-ignore: decorator
 @inline
 const HEAD: u32 = 16;
+// @ts-ignore: decorator
+@inline
+const SETTLED: u32 = 4;
+// @ts-ignore: decorator
+@inline
+const SINCE: u32 = 8;
 // @ts-ignore: decorator
 @inline
 const ROW: u32 = 16;
@@ -22,33 +29,38 @@ const MAX_ROWS: u32 = 256;
 // @ts-ignore: decorator
 @inline
 const LOST_MS: u64 = 4000;
-/** All living VMs are in the new era by then, so that the other gauges can be emptied. */
+/** All living VMs are in a new era by then, so that the other gauges can be emptied. */
 // @ts-ignore: decorator
 @inline
-const SETTLED_MS: u64 = 6000;
-/** Eras follow one another no faster, so that nothing still counts on gauges that are used again. */
+const FOLLOWED_MS: u64 = 6000;
+/** So long after they were emptied a next era may begin: whoever still empties them is done by then. */
 // @ts-ignore: decorator
 @inline
-const ERA_MS: u64 = 7000;
+const REST_MS: u64 = 1000;
 
 const roster: usize = heap.alloc(HEAD + MAX_ROWS * ROW);
+let rows: u32 = 0;
+let cas: u32 = 0;
 let era: u32 = 0;
 let known: bool = false;
-/** Ms when the gauges of other eras are to be emptied by this VM, which began the era; 0 for never. */
-let emptyAt: u64 = 0;
 
 function read(): bool {
   memory.fill(roster, 0, HEAD);
+  rows = 0;
   const status = getShared(KEY);
-  if (status == NOT_FOUND) return true;
+  cas = sharedCas;
+  if (status == NOT_FOUND) {
+    store<u32>(roster, 1, SETTLED);
+    return true;
+  }
   if (status != OK || resultSize < HEAD || resultSize > HEAD + MAX_ROWS * ROW) return false;
   memory.copy(roster, resultAt, resultSize);
-  store<u32>(roster, <u32>(resultSize - HEAD) / ROW, 4);
+  rows = <u32>(resultSize - HEAD) / ROW;
   return true;
 }
 
 function write(): u32 {
-  return setShared(KEY, roster, HEAD + load<u32>(roster, 4) * ROW, sharedCas);
+  return setShared(KEY, roster, HEAD + rows * ROW, cas);
 }
 
 // @ts-ignore: decorator
@@ -59,54 +71,67 @@ function row(i: u32): usize {
 
 /** Takes row `i` out. */
 function strike(i: u32): void {
-  const last = load<u32>(roster, 4) - 1;
-  if (i != last) memory.copy(row(i), row(last), ROW);
-  store<u32>(roster, last, 4);
+  rows--;
+  if (i != rows) memory.copy(row(i), row(rows), ROW);
 }
 
 /** Signs for `vm`, strikes off the lost, and follows the era; once a second from the tick. */
 export function rosterSign(vm: u64, nowMs: u64): void {
   for (let tries = 0; tries < 4; tries++) {
     if (!read()) return;
-    let signed = false;
-    let lost: u32 = 0;
-    const mayStrike = nowMs >= load<u64>(roster, 8) + ERA_MS;
-    for (let i: u32 = 0; i < load<u32>(roster, 4); ) {
-      const r = row(i);
-      if (load<u64>(r) == vm) {
-        store<u64>(r, nowMs, 8);
-        signed = true;
-      } else if (mayStrike && nowMs > load<u64>(r, 8) + LOST_MS) {
-        strike(i);
-        lost++;
-        continue;
-      }
-      i++;
-    }
-    const rows = load<u32>(roster, 4);
-    if (!signed && rows < MAX_ROWS) {
-      store<u64>(row(rows), vm);
-      store<u64>(row(rows), nowMs, 8);
-      store<u32>(roster, rows + 1, 4);
-    }
-    if (lost) {
-      store<u32>(roster, load<u32>(roster) + 1);
-      store<u64>(roster, nowMs, 8);
-    }
+    const signed = sign(vm, nowMs);
+    const lost = strikeLost(vm, nowMs);
+    const settled = lost == 0 && settle(nowMs);
+    if (!signed && !lost && !settled) return;
     const wrote = write();
     if (wrote == CAS_MISMATCH) continue;
     if (wrote != OK) return;
-    if (lost) {
-      emptyAt = nowMs + SETTLED_MS;
-      count(C_LOST_VMS, lost);
-    }
-    break;
+    if (lost) count(C_LOST_VMS, lost);
+    follow();
+    return;
   }
+}
+
+/** False when there is no room for one more VM. */
+function sign(vm: u64, nowMs: u64): bool {
+  let i: u32 = 0;
+  while (i < rows && load<u64>(row(i)) != vm) i++;
+  if (i == MAX_ROWS) return false;
+  if (i == rows) rows++;
+  store<u64>(row(i), vm);
+  store<u64>(row(i), nowMs, 8);
+  return true;
+}
+
+/** Strikes off who has not signed, which begins an era; returns how many they are. */
+function strikeLost(vm: u64, nowMs: u64): u32 {
+  // What a new era's gauges still hold would count: they must be empty.
+  if (!load<u32>(roster, SETTLED) || nowMs < load<u64>(roster, SINCE) + REST_MS) return 0;
+  let lost: u32 = 0;
+  for (let i: u32 = 0; i < rows; ) {
+    if (load<u64>(row(i)) != vm && nowMs > load<u64>(row(i), 8) + LOST_MS) {
+      strike(i);
+      lost++;
+    } else i++;
+  }
+  if (!lost) return 0;
+  store<u32>(roster, load<u32>(roster) + 1);
+  store<u32>(roster, 0, SETTLED);
+  store<u64>(roster, nowMs, SINCE);
+  return lost;
+}
+
+/** Empties the gauges of the other eras when all have left them; true when the roster now says so. */
+function settle(nowMs: u64): bool {
+  if (load<u32>(roster, SETTLED) || nowMs < load<u64>(roster, SINCE) + FOLLOWED_MS) return false;
+  // This VM, too.
   follow();
-  if (emptyAt && nowMs >= emptyAt) {
-    emptyAt = 0;
-    for (let i: u32 = 1; i < ERAS; i++) inflightEmpty(era + i);
+  for (let i: u32 = 1; i < ERAS; i++) {
+    if (!inflightEmpty(era + i)) return false;
   }
+  store<u32>(roster, 1, SETTLED);
+  store<u64>(roster, nowMs, SINCE);
+  return true;
 }
 
 function follow(): void {
@@ -123,8 +148,8 @@ export function rosterLeave(vm: u64): void {
   for (let tries = 0; tries < 8; tries++) {
     if (!read()) return;
     let i: u32 = 0;
-    while (i < load<u32>(roster, 4) && load<u64>(row(i)) != vm) i++;
-    if (i == load<u32>(roster, 4)) return;
+    while (i < rows && load<u64>(row(i)) != vm) i++;
+    if (i == rows) return;
     strike(i);
     if (write() != CAS_MISMATCH) return;
   }

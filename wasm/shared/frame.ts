@@ -1,5 +1,5 @@
 // Frames: a head that says what follows and whether it arrived whole, then the payload.
-import { checksum } from "./hash";
+import { ACC1, chain, checksum } from "./hash";
 import {
   FORMAT,
   HEAD_BYTES,
@@ -12,6 +12,19 @@ import {
   HEAD_START,
   MAGIC,
 } from "./layout";
+
+/** Checksum of a frame with `payload` bytes: of the payload, then of the five words of the head before it. */
+export function frameChecksum(p: usize, payload: u32): u64 {
+  let h = checksum(p + HEAD_BYTES, payload);
+  h = chain(h, load<u64>(p), load<u64>(p, 8));
+  h = chain(h, load<u64>(p, 16), load<u64>(p, 24));
+  return chain(h, load<u64>(p, 32), ACC1);
+}
+
+/** Digest of a row of frames, from that of those before and the sealed frame at `p`. */
+export function frameDigest(before: u64, p: usize): u64 {
+  return chain(before, load<u64>(p, HEAD_CHECKSUM), ACC1);
+}
 
 /** Fills the head of a frame whose payload of `payload` bytes stands at `p` + HEAD_BYTES. Returns the frame's length. */
 export function frameSeal(
@@ -31,7 +44,7 @@ export function frameSeal(
   store<u64>(p, sequence, HEAD_SEQUENCE);
   store<u32>(p, policy, HEAD_POLICY);
   store<u32>(p, payload, HEAD_LENGTH);
-  store<u64>(p, checksum(p + HEAD_BYTES, payload), HEAD_CHECKSUM);
+  store<u64>(p, frameChecksum(p, payload), HEAD_CHECKSUM);
   return HEAD_BYTES + payload;
 }
 
@@ -42,6 +55,6 @@ export function frameValid(p: usize, n: u32): bool {
     load<u32>(p) == MAGIC &&
     load<u16>(p, 4) == FORMAT &&
     load<u32>(p, HEAD_LENGTH) == n - HEAD_BYTES &&
-    load<u64>(p, HEAD_CHECKSUM) == checksum(p + HEAD_BYTES, n - HEAD_BYTES)
+    load<u64>(p, HEAD_CHECKSUM) == frameChecksum(p, n - HEAD_BYTES)
   );
 }

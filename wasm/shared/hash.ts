@@ -79,7 +79,7 @@ export function hashBlocks(key: usize, root: u64, p: usize, count: u32, blockByt
   return h;
 }
 
-/** Checksum of a frame's payload: finds damage, not malice (the stream carries a token for that). */
+/** Checksum of bytes, of which a frame's is made (frame.ts): finds damage, not malice (the stream carries a token for that). */
 export function checksum(p: usize, n: usize): u64 {
   let a = ACC0 ^ <u64>n;
   let b = ACC1;

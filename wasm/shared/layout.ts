@@ -39,6 +39,10 @@ export const HEAD_CHECKSUM: u32 = 40;
 @inline
 export const MAX_PAYLOAD: u32 = 1048576 - HEAD_BYTES;
 
+/** Bit of the kind: the frame is part of a snapshot and means nothing outside it. */
+// @ts-ignore: decorator
+@inline
+export const KIND_INSIDE: u16 = 256;
 // Frame kinds, agent to filter.
 // @ts-ignore: decorator
 @inline
@@ -219,7 +223,7 @@ export const RESERVED_ALLOW: u32 = 1;
 @inline
 export const HELLO_BYTES: u32 = 32;
 
-// Report payload: process id u64, VM id u64, flags u32 (bit 0 lease holder), pod rows u32, 17 counters u64, then per
+// Report payload: process id u64, VM id u64, flags u32 (bit 0 lease holder), pod rows u32, 18 counters u64, then per
 // pod: address length u32, in-flight requests u32, in-flight tokens u64, requests u64, prompt tokens u64, predicted
 // tokens u64, first tokens seen u64, first token time µs u64, uncached tokens of those u64, address padded to 8.
 // @ts-ignore: decorator
@@ -227,10 +231,10 @@ export const HELLO_BYTES: u32 = 32;
 export const REPORT_COUNTERS: u32 = 24;
 // @ts-ignore: decorator
 @inline
-export const REPORT_COUNTER_COUNT: u32 = 17;
+export const REPORT_COUNTER_COUNT: u32 = 18;
 // @ts-ignore: decorator
 @inline
-export const REPORT_HEAD_BYTES: u32 = 160;
+export const REPORT_HEAD_BYTES: u32 = 168;
 // @ts-ignore: decorator
 @inline
 export const REPORT_ROW_BYTES: u32 = 64;

@@ -1,7 +1,7 @@
 // Entry of wire.wasm, the module that Node loads: keys, index, frames out, frames in, checkpoint.
 import { blocksCapacity } from "./kv-blocks";
 import { growMask, logBytes, logClear, logPiece, logRows, logSize, maskWords } from "./delta-writer";
-import { frameSeal, frameValid } from "./frame";
+import { frameChecksum, frameDigest, frameSeal, frameValid } from "./frame";
 import { checksum, expandKey, hashBlocks, KEY_WORDS } from "./hash";
 import {
   blocksHeld,
@@ -27,11 +27,14 @@ import {
 } from "./kv-index";
 import {
   HEAD_BYTES,
+  HEAD_CHECKSUM,
+  HEAD_LENGTH,
   HELLO_BYTES,
   KIND_COLUMNS,
   KIND_DELTA,
   KIND_HEARTBEAT,
   KIND_HELLO,
+  KIND_INSIDE,
   KIND_LOADS,
   KIND_MODELS,
   KIND_PODS,
@@ -239,13 +242,26 @@ export let frameAt: usize = 0;
 
 /** Moves on to the next sequence number, for frames that are broadcast. */
 export function nextSequence(): void {
+  inside = 0;
   sequence++;
+}
+
+/** KIND_INSIDE between the begin and the end of a snapshot. */
+let inside: u16 = 0;
+/** Of the snapshot's frames so far. */
+let digest: u64 = 0;
+
+/** Seals the frame at `p` as the next one; returns its length. */
+function seal(p: usize, kind: u16, payload: u32): u32 {
+  frameAt = p;
+  const n = frameSeal(p, kind, leader, startMs, sequence, policyVersion, payload);
+  digest = frameDigest(digest, p);
+  return n;
 }
 
 /** Seals the section that was written last as a frame of `kind`; returns its length. */
 export function sectionFrame(kind: u32, payload: u32): u32 {
-  frameAt = sectionBytes();
-  return frameSeal(frameAt, <u16>kind, leader, startMs, sequence, policyVersion, payload);
+  return seal(sectionBytes(), <u16>kind | inside, payload);
 }
 
 /** Length of the next delta frame from offset `from` of the log, 0 at the end; `deltaNext` is where to go on. */
@@ -255,9 +271,8 @@ export function deltaFrame(from: u32): u32 {
   if (n == 0) return 0;
   deltaNext = from + n;
   memory.copy(out + HEAD_BYTES, logBytes() + from, n);
-  frameAt = out;
   sequence++;
-  return frameSeal(out, KIND_DELTA, leader, startMs, sequence, policyVersion, n);
+  return seal(out, KIND_DELTA, n);
 }
 
 export function deltaClear(): void {
@@ -272,15 +287,16 @@ export function deltaRows(): u32 {
   return logRows();
 }
 
-// A snapshot in frames: begin, set definitions, pieces of the table's image, end.
+// A snapshot in frames: begin, sections, set definitions, pieces of the table's image, end.
 export function snapshotBegin(): u32 {
+  inside = KIND_INSIDE;
+  digest = 0;
   const p = out + HEAD_BYTES;
   store<u32>(p, tableBuckets);
   store<u32>(p, maskWords, 4);
   store<u32>(p, entries, 8);
   store<u32>(p, setsHigh(), 12);
-  frameAt = out;
-  return frameSeal(out, KIND_SNAPSHOT_BEGIN, leader, startMs, sequence, policyVersion, 16);
+  return seal(out, KIND_SNAPSHOT_BEGIN, 16);
 }
 
 /** Set definitions from id `from`; `deltaNext` is where to go on. 0 when there are none left. */
@@ -301,8 +317,7 @@ export function snapshotSets(from: u32): u32 {
   deltaNext = id;
   store<u16>(out + HEAD_BYTES, RUN_SETS);
   store<u16>(out + HEAD_BYTES, <u16>n, 2);
-  frameAt = out;
-  return frameSeal(out, KIND_DELTA, leader, startMs, sequence, policyVersion, 4 + n * width);
+  return seal(out, KIND_DELTA | inside, 4 + n * width);
 }
 
 /** The table's image from byte `from`; 0 at its end. */
@@ -313,14 +328,14 @@ export function snapshotPiece(from: u32): u32 {
   store<u64>(out + HEAD_BYTES, <u64>from);
   memory.copy(out + HEAD_BYTES + 8, table + from, n);
   deltaNext = from + n;
-  frameAt = out;
-  return frameSeal(out, KIND_SNAPSHOT_PIECE, leader, startMs, sequence, policyVersion, n + 8);
+  return seal(out, KIND_SNAPSHOT_PIECE, n + 8);
 }
 
 export function snapshotEnd(): u32 {
+  inside = 0;
   store<u64>(out + HEAD_BYTES, <u64>entries);
-  frameAt = out;
-  return frameSeal(out, KIND_SNAPSHOT_END, leader, startMs, sequence, policyVersion, 8);
+  store<u64>(out + HEAD_BYTES + 8, digest);
+  return seal(out, KIND_SNAPSHOT_END, 16);
 }
 
 /** Writes the policy section, with the program written last; returns the payload's length. */
@@ -422,8 +437,10 @@ export function shownHash(hash: u64): u64 {
   return siphash64(shownKey0, shownKey1, input, 8);
 }
 
-export function checksumOf(n: u32): u64 {
-  return checksum(input, n);
+/** Writes the length and the checksum of the frame of `n` bytes at the input buffer into its head. */
+export function reseal(n: u32): void {
+  store<u32>(input, n - HEAD_BYTES, HEAD_LENGTH);
+  store<u64>(input, frameChecksum(input, n - HEAD_BYTES), HEAD_CHECKSUM);
 }
 
 /** Writes a checkpoint behind an 8-byte checksum; returns its address. `checkpointBytes` is its length. */

@@ -14,7 +14,10 @@ let depth: i32 = 0;
 let region: usize = 0;
 let regionBytes: usize = 0;
 
-/** Allocates both areas and touches them, so that no request pays for a page fault. */
+/**
+ * Allocates both areas and touches them, so that no request pays for a page fault. The heap takes nothing back, so the
+ * region grows by doubling at least: those before it have no more bytes together than it has.
+ */
 export function memoryInit(regionSize: usize): void {
   if (!arena) {
     arena = heap.alloc(ARENA_BYTES);
@@ -22,9 +25,9 @@ export function memoryInit(regionSize: usize): void {
     top = arena;
   }
   if (regionSize > regionBytes) {
-    region = heap.alloc(regionSize + 128);
-    memory.fill(region, 0, regionSize + 128);
-    regionBytes = regionSize;
+    regionBytes = max(regionSize, regionBytes << 1);
+    region = heap.alloc(regionBytes + 128);
+    memory.fill(region, 0, regionBytes + 128);
   }
 }
 
