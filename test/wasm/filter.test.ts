@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { CONTINUE, Host, Process, STOP } from "./host.js";
-import { renderChatml, TestAgent } from "./table.js";
+import { policy, renderChatml, TestAgent } from "./table.js";
 
 const configuration = { sessionKey: "0123456789abcdef".repeat(4), debugHeaders: "all" };
 const long = (seed: string, bytes = 4000) =>
@@ -643,4 +643,18 @@ test("100,000 requests do not grow the module's memory", async () => {
   const before = host.memoryBytes;
   for (let i = 0; i < 100_000; i++) one();
   expect(host.memoryBytes).toBe(before);
+});
+
+test("a bodyReadBytes that grows again and again takes no more memory than a few regions of the longest", async () => {
+  const { agent, host } = await gateway();
+  const before = host.memoryBytes;
+  for (let read = 1_048_576; read <= 16_777_216; read += 524_288) {
+    agent.wire.setPolicy({ ...policy, bodyReadBytes: read });
+    host.receive(agent.wire.drain());
+    host.tick();
+  }
+  // 47 MiB at most; the heap's memory grows by doubling.
+  expect(host.memoryBytes - before).toBeLessThan(2 * 47 * 1_048_576);
+  const content = "x".repeat(10_000_000);
+  expect(host.chat(chat(content)).header(DESTINATION)).toBeDefined();
 });

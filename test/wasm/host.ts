@@ -116,6 +116,9 @@ export class Request {
   }
 }
 
+/** Compiled once. */
+const modules = new Map<string, WebAssembly.Module>();
+
 /** One VM with its root context 1. */
 export class Host {
   readonly process: Process;
@@ -142,7 +145,8 @@ export class Host {
     this.#fault = options.fault ?? (() => undefined);
     this.#configuration = encode.encode(JSON.stringify(options.configuration ?? {}));
     const file = options.file ?? join(packageRoot(), "build", "warmgate.wasm");
-    const module = new WebAssembly.Module(readFileSync(file));
+    const module = modules.get(file) ?? new WebAssembly.Module(readFileSync(file));
+    modules.set(file, module);
     const env = this.#imports();
     for (const { module: from, name } of WebAssembly.Module.imports(module))
       if (!(from in env) || !(name in env[from as "env"]!))

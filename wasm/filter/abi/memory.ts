@@ -8,6 +8,11 @@ const ARENA_BYTES: usize = 262144;
 @inline
 const BIG: usize = 65536;
 
+/** A body of 16 MiB, the most that a policy may have read, and as much beside it as root.ts asks for. */
+// @ts-ignore: decorator
+@inline
+const LONGEST: usize = 17825792;
+
 let arena: usize = 0;
 let top: usize = 0;
 let depth: i32 = 0;
@@ -16,7 +21,7 @@ let regionBytes: usize = 0;
 
 /**
  * Allocates both areas and touches them, so that no request pays for a page fault. The heap takes nothing back, so the
- * region grows by doubling at least: those before it have no more bytes together than it has.
+ * region grows by doubling at least, to what the longest body needs: those before it stay below twice its size together.
  */
 export function memoryInit(regionSize: usize): void {
   if (!arena) {
@@ -25,7 +30,7 @@ export function memoryInit(regionSize: usize): void {
     top = arena;
   }
   if (regionSize > regionBytes) {
-    regionBytes = max(regionSize, regionBytes << 1);
+    regionBytes = max(regionSize, min(regionBytes << 1, LONGEST));
     region = heap.alloc(regionBytes + 128);
     memory.fill(region, 0, regionBytes + 128);
   }
