@@ -584,27 +584,6 @@ describe("without the agent", () => {
 });
 
 describe("the watchdog", () => {
-  test("resumes held streams when no body callback ever comes, and stops holding after three", () => {
-    const host = new Host({ configuration });
-    const held = Array.from({ length: 3 }, () => {
-      const r = host.request([
-        [":method", "POST"],
-        [":path", "/v1/chat/completions"],
-      ]);
-      expect(r.onHeaders()).toBe(STOP);
-      return r;
-    });
-    host.tick(100);
-    expect(held.map((r) => r.resumed)).toEqual([0, 0, 0]);
-    host.tick(200);
-    expect(held.map((r) => r.resumed)).toEqual([1, 1, 1]);
-    const next = host.request([
-      [":method", "POST"],
-      [":path", "/v1/chat/completions"],
-    ]);
-    expect(next.onHeaders()).toBe(CONTINUE);
-  });
-
   test("mode: headers never holds a request", () => {
     const host = new Host({ configuration: { ...configuration, mode: "headers" } });
     const r = host.request([

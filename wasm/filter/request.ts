@@ -120,13 +120,22 @@ export function setArrivalRate(v: f64): void {
   perPodRate = v;
 }
 
-/** Whether this VM ever got a body callback, and how often the watchdog had to resume without one. */
+/** Whether this VM ever saw the body of a request that it held. */
 export let bodySeen: bool = false;
-let resumedBlind: u32 = 0;
+/** How many of those that the watchdog resumed had their body waiting behind it: after three, none is held any more. */
+let bodiesHeldBack: u32 = 0;
+/** A request was resumed in this tick. Envoy brings a body that it kept back right then, and not a slow client's. */
+let resuming: bool = false;
 
-/** Counts a resume by the watchdog; after three the VM decides on headers until a body callback comes after all. */
-export function countBlindResume(): void {
-  resumedBlind++;
+/** The watchdog resumes a request without having seen its body. */
+export function resumedBlind(s: Stream): void {
+  s.blind = true;
+  resuming = true;
+}
+
+/** A tick begins. */
+export function resumingEnds(): void {
+  resuming = false;
 }
 
 export function onRequestHeaders(id: u32, endOfStream: bool): u32 {
@@ -147,7 +156,7 @@ export function onRequestHeaders(id: u32, endOfStream: bool): u32 {
   keepIds(s);
   earlySession(s);
   const api = headers.scheduledApi();
-  if (api < 0 || !bodyMode || (resumedBlind >= 3 && !bodySeen)) {
+  if (api < 0 || !bodyMode || (bodiesHeldBack >= 3 && !bodySeen)) {
     decideOnHeaders(s);
     return CONTINUE;
   }
@@ -212,10 +221,14 @@ function sessionSpread(s: Stream): u64 {
 
 /** `size`: bytes of the body so far; after the decision, of this piece alone. */
 export function onRequestBody(s: Stream, size: u32, endOfStream: bool): u32 {
-  bodySeen = true;
-  resumedBlind = 0;
+  if (s.blind) {
+    s.blind = false;
+    if (resuming) bodiesHeldBack++;
+    return CONTINUE;
+  }
   if (s.state == DISPATCHED && s.bodySize) return onStreamedBody(s, size);
   if (s.state != WAITING) return decided(s);
+  bodySeen = true;
   if (size > bodyLimit) return refuse(s, TOO_LARGE);
   s.bodySize = size;
   if (!endOfStream && size <= bodyRead) return STOP;

@@ -25,7 +25,7 @@ import { inflightReadAll } from "./inflight";
 import { C_SUCCESS, C_WATCHDOG, count, metricsDefine, metricsFlush, processCounter } from "./metrics";
 import { owedTick, resume } from "./owed";
 import { sendReport } from "./report";
-import { bodySeen, countBlindResume, decideOnHeaders, RENDER_BYTES, setArrivalRate } from "./request";
+import { bodySeen, decideOnHeaders, RENDER_BYTES, resumedBlind, resumingEnds, setArrivalRate } from "./request";
 import { streamWalk, streamsOwed, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
 import { streamIdentify, streamOpen, streamTick, vmId } from "./table-stream";
 import { rosterLeave, rosterSign } from "./worker-roster";
@@ -86,6 +86,7 @@ function identify(): bool {
 
 export function onTick(): void {
   const t = now();
+  resumingEnds();
   if (!started) {
     started = identify();
     if (!started) return;
@@ -125,7 +126,7 @@ function watchdog(t: u64): void {
     if (effectiveContext(s.id) != OK) continue;
     waitingAdd(-1);
     decideOnHeaders(s);
-    countBlindResume();
+    resumedBlind(s);
     count(C_WATCHDOG);
     log(LOG_WARN, BLIND);
     resume(s);

@@ -51,6 +51,8 @@ export class Stream {
   holdResponse: bool;
   /** No other prefill was pending on the pod at dispatch, so the time to the first token is this request's own. */
   alone: bool;
+  /** The watchdog resumed it, and its body has not come yet. */
+  blind: bool;
   pod: i32;
   gauge: u32; // gauge slot + 1, 0 = not counted
   candidates: u32;

@@ -1,0 +1,68 @@
+// A wrong installation: the filter waits for bodies, but Envoy was not told to show them to it.
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Fleet, MODEL } from "../../demo/fleet.js";
+import { envoyStats, waitFor } from "../../demo/processes.js";
+import { chunks, head, sendHttp1, sendHttp2 } from "./raw-client.js";
+
+const CHAT = "/v1/chat/completions";
+const AT_ONCE = 120;
+const LATER = 40;
+
+let fleet: Fleet;
+
+beforeAll(async () => {
+  fleet = await Fleet.create({
+    pods: 2,
+    blocks: 20_000,
+    seed: 1,
+    timeScale: 4,
+    bufferSteps: 1000,
+    gatewayPort: 0,
+    adminPort: 0,
+    envoy: { allowStop: false },
+  });
+  await fleet.startPods();
+  await fleet.startAgent();
+  await fleet.startEnvoy();
+  await fleet.gatewayReady();
+});
+afterAll(async () => {
+  await fleet?.stop();
+});
+
+/** Short and long ones, with a length, in chunks, and over HTTP/2. */
+function ask(i: number) {
+  const content = `request ${i} ${"administration ".repeat(i % 5 === 0 ? 7000 : 10)}`;
+  const body = Buffer.from(
+    JSON.stringify({ model: MODEL, messages: [{ role: "user", content }], max_tokens: 2 }),
+  );
+  if (i % 3 === 0) return sendHttp2(fleet.gatewayPort, { path: CHAT, body });
+  const bytes =
+    i % 3 === 1
+      ? [head(CHAT, [`content-length: ${body.length}`]), body]
+      : [head(CHAT, ["transfer-encoding: chunked"]), chunks(body, 1500)];
+  return sendHttp1(fleet.gatewayPort, Buffer.concat(bytes));
+}
+const asked = async (count: number) => {
+  const answers = await Promise.all(Array.from({ length: count }, (_, i) => ask(i)));
+  return answers.map((a) => [a.status, /^pod-\d$/.test(a.headers.get("x-sim-pod") ?? "")]);
+};
+const watchdog = async () =>
+  (await envoyStats(fleet.adminPort, "warmgate_watchdog")).get("warmgate_watchdog_total") ?? 0;
+
+test("a filter without allow_on_headers_stop_iteration answers every request, and soon makes none of them wait", async () => {
+  const first = await asked(AT_ONCE);
+  expect(first.filter(([status, byPod]) => status !== 200 || !byPod)).toEqual([]);
+  await waitFor("the watchdog to be counted", async () => (await watchdog()) > 0);
+  expect(fleet.envoy!.output).toContain("is allow_on_headers_stop_iteration set?");
+
+  // Each worker has met three such requests by now, so it holds no further one back.
+  const resumed = await watchdog();
+  const later = await asked(LATER);
+  expect(later.filter(([status, byPod]) => status !== 200 || !byPod)).toEqual([]);
+  await waitFor("the gauges to return to zero", async () => {
+    const gauges = await envoyStats(fleet.adminPort, "warmgate_inflight");
+    return gauges.size > 0 && [...gauges.values()].every((v) => v === 0);
+  });
+  expect(await watchdog()).toBe(resumed);
+});
