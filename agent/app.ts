@@ -34,6 +34,8 @@ export async function buildApp(config: AgentConfig, log: Logger): Promise<Fastif
     loggerInstance: log as FastifyBaseLogger,
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,
+    // A busy machine takes longer than Fastify's ten seconds to read a tokenizer.
+    pluginTimeout: 0,
   })
     .withTypeProvider<TypeBoxTypeProvider>()
     .setValidatorCompiler(TypeBoxValidatorCompiler);
