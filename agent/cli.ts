@@ -4,6 +4,7 @@ import { Command, CommanderError } from "commander";
 import { sidecarCommand } from "../sidecar/cli-command.js";
 import { loadConfig } from "./config/load.js";
 import { ConfigError, EXIT, StartError } from "./errors.js";
+import { loadPlugins } from "./load/column-plugins.js";
 import { agentLog, serve } from "./server.js";
 
 const program = new Command("warmgate")
@@ -15,6 +16,12 @@ program
   .command("agent")
   .description("follow pods and serve the score table to gateways")
   .requiredOption("--config <file>", "configuration file (docs/configuration.md)")
+  .option(
+    "--plugin <file>",
+    "module that gives pods a column (docs/policy.md); may be repeated",
+    (file: string, files: string[]) => [...files, file],
+    [] as string[],
+  )
   .option("--check", "read the configuration, say whether it is right, and end")
   .addHelpText(
     "after",
@@ -22,8 +29,8 @@ program
 Environment: LOG_LEVEL = trace, debug, info (default), warn, error
 Exit codes:  ${EXIT.ok} ended as asked, ${EXIT.failed} could not start or failed, ${EXIT.usage} wrong flags or configuration`,
   )
-  .action(async ({ config: file, check }: { config: string; check?: boolean }) => {
-    const config = loadConfig(file);
+  .action(async ({ config: file, check, plugin }: { config: string; check?: boolean; plugin: string[] }) => {
+    const config = loadConfig(file, await loadPlugins(plugin));
     if (check) {
       const pods = config.pools.reduce((n, pool) => n + pool.pods.length, 0);
       process.stdout.write(`${file}: right (${config.pools.length} pools, ${pods} pods)\n`);

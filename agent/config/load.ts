@@ -7,6 +7,7 @@ import { ConfigError } from "../errors.js";
 import { packageRoot } from "../package-root.js";
 import { type CheckedPolicy, checkPolicy } from "../policy/check.js";
 import type { Note, PolicyProgram } from "../policy/compile.js";
+import type { LoadedPlugin } from "../load/column-plugins.js";
 import { digestOf } from "../policy/digest.js";
 import type { Policy } from "../policy/document.js";
 import type { Role } from "../wire.js";
@@ -64,6 +65,8 @@ export interface AgentConfig {
   /** All in ms. */
   scrape: { intervalMs: number; timeoutMs: number; ttlMs: number };
   pools: PoolConfig[];
+  /** Modules that fill columns (`--plugin`). */
+  plugins: readonly LoadedPlugin[];
   /** What gateways run. */
   policy: PolicyProgram;
   /** The policy that the file says, with nothing left out. */
@@ -81,7 +84,7 @@ const DEFAULT_PREFILL_TOKENS_PER_SECOND = 40_000;
  * Reads and checks a configuration file, then the environment.
  * @throws ConfigError naming file, line, column, key and remedy of every mistake found.
  */
-export function loadConfig(file: string): AgentConfig {
+export function loadConfig(file: string, plugins: readonly LoadedPlugin[] = []): AgentConfig {
   let text: string;
   try {
     text = readFileSync(file, "utf8");
@@ -94,7 +97,11 @@ export function loadConfig(file: string): AgentConfig {
 }
 
 /** As `loadConfig`, from the file's text; `file` names it in errors and is the base of relative paths. */
-export function parseConfig(text: string, file: string): AgentConfig {
+export function parseConfig(
+  text: string,
+  file: string,
+  plugins: readonly LoadedPlugin[] = [],
+): AgentConfig {
   const lines = new LineCounter();
   const doc = parseDocument(text, { lineCounter: lines, merge: false });
   const problems: Problem[] = doc.errors.map((e) => ({
@@ -111,10 +118,13 @@ export function parseConfig(text: string, file: string): AgentConfig {
     return { line: Math.max(1, line), column: Math.max(1, col), path, message };
   };
   const contradictions = contradictionsOf(document, at);
-  const policy = checkPolicy(document.policy ?? {});
+  const policy = checkPolicy(
+    document.policy ?? {},
+    plugins.map(({ name }) => name),
+  );
   if (!policy.right) contradictions.push(...policy.mistakes.map((m) => at(["policy", ...m.path], m.message)));
   fail(file, contradictions);
-  return normalize(document, policy as CheckedPolicy, file, (path, message) => {
+  return normalize(document, policy as CheckedPolicy, plugins, file, (path, message) => {
     fail(file, [at(path, message)]);
     throw new ConfigError(message);
   });
@@ -187,6 +197,7 @@ function contradictionsOf(doc: ConfigDocument, at: At): Problem[] {
 function normalize(
   doc: ConfigDocument,
   policy: CheckedPolicy,
+  plugins: readonly LoadedPlugin[],
   file: string,
   refuse: (path: Path, message: string) => never,
 ): AgentConfig {
@@ -235,6 +246,7 @@ function normalize(
         prefillTokensPerSecond: pod.prefillTokensPerSecond ?? DEFAULT_PREFILL_TOKENS_PER_SECOND,
       })),
     })),
+    plugins,
     policy: policy.program,
     policyDocument: policy.policy,
     policyNotes: policy.notes,

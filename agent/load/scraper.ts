@@ -1,6 +1,7 @@
 // Asks every pod for its metrics: load columns, readiness, cache facts.
 import { Agent, request } from "undici";
 import type { AgentConfig } from "../config/load.js";
+import type { ScrapeTarget } from "../policy/scrapers.js";
 import { type EngineMetrics, engineMetrics } from "./engine-metrics.js";
 import type { Pod } from "./pod-registry.js";
 
@@ -14,6 +15,14 @@ export interface ScraperEvents {
   onReadiness(pod: Pod): void;
 }
 
+/** Base of a pod's HTTP server, with another port where one is given. */
+export function targetBase(pod: Pod, port: number | null): string {
+  if (port === null) return pod.config.metricsBase;
+  const url = new URL(pod.config.metricsBase);
+  url.port = String(port);
+  return url.origin;
+}
+
 /** Scrapes on a timer of its own per pod, spread over the interval. */
 export class Scraper {
   readonly #http: Agent;
@@ -23,6 +32,8 @@ export class Scraper {
   readonly #running = new Map<Pod, Promise<void>>();
   readonly #timeouts = new Map<Pod, number>();
   #stopped = false;
+  /** What the policy says of the engine's page; null = the configuration counts. */
+  target: ScrapeTarget | null = null;
 
   constructor(scrape: AgentConfig["scrape"], events: ScraperEvents) {
     this.#scrape = scrape;
@@ -56,7 +67,7 @@ export class Scraper {
     running = this.#once(pod).finally(() => {
       this.#running.delete(pod);
       if (this.#stopped) return;
-      const wait = this.#scrape.intervalMs * (0.9 + 0.2 * Math.random());
+      const wait = (this.target?.intervalMs ?? this.#scrape.intervalMs) * (0.9 + 0.2 * Math.random());
       this.#timers.set(
         pod,
         setTimeout(() => void this.ask(pod), wait),
@@ -95,13 +106,13 @@ export class Scraper {
         this.#ready(
           pod,
           false,
-          `no answer within ${this.#scrape.timeoutMs} ms from ${pod.config.metricsBase}`,
+          `no answer within ${this.target?.timeoutMs ?? this.#scrape.timeoutMs} ms from ${targetBase(pod, this.target?.port ?? null)}`,
         );
       return;
     }
     if (code === "ECONNREFUSED" || code === "ECONNRESET" || code === "UND_ERR_SOCKET") pod.scrapes.refused++;
     else pod.scrapes.failed++;
-    this.#ready(pod, false, `${pod.config.metricsBase}: ${error.message || code}`);
+    this.#ready(pod, false, `${targetBase(pod, this.target?.port ?? null)}: ${error.message || code}`);
   }
 
   #ready(pod: Pod, ready: boolean, problem: string): void {
@@ -113,14 +124,17 @@ export class Scraper {
 
   /** Metrics, or null from an engine that has none but says that it is well. */
   async #fetch(pod: Pod): Promise<EngineMetrics | null> {
-    const { metricsBase } = pod.config;
-    const answer = await request(`${metricsBase}/metrics`, { dispatcher: this.#http });
+    const base = targetBase(pod, this.target?.port ?? null);
+    const path = this.target?.path ?? "/metrics";
+    const timeout = this.target?.timeoutMs ?? this.#scrape.timeoutMs;
+    const options = { dispatcher: this.#http, headersTimeout: timeout, bodyTimeout: timeout };
+    const answer = await request(`${base}${path}`, options);
     const text = await answer.body.text();
     const metrics = answer.statusCode === 200 ? engineMetrics(text) : null;
     if (metrics) return metrics;
-    const health = await request(`${metricsBase}/health`, { dispatcher: this.#http });
+    const health = await request(`${base}/health`, options);
     await health.body.dump();
     if (health.statusCode === 200) return null;
-    throw new Error(`/metrics answers ${answer.statusCode}, /health ${health.statusCode}`);
+    throw new Error(`${path} answers ${answer.statusCode}, /health ${health.statusCode}`);
   }
 }

@@ -1,11 +1,14 @@
 // Owns the pods' load and readiness: scrapes, and asks at once when an event connection drops.
 import fp from "fastify-plugin";
 import type { Pod } from "../load/pod-registry.js";
+import { AttributeScraper } from "../load/attribute-scraper.js";
+import { ColumnPlugins } from "../load/column-plugins.js";
 import { Scraper } from "../load/scraper.js";
 
 declare module "fastify" {
   interface FastifyInstance {
     scraper: Scraper;
+    attributeScraper: AttributeScraper;
   }
 }
 
@@ -48,6 +51,10 @@ export default fp(
       },
     });
     app.decorate("scraper", scraper);
+    const changed = () => app.publisher.loadsChanged();
+    const attributes = new AttributeScraper(app.config.scrape, app.registry.pods, changed);
+    app.decorate("attributeScraper", attributes);
+    const plugins = new ColumnPlugins(app.config.plugins, app.registry, log, changed);
     app.onEventsLost.push((pod) => void scraper.ask(pod));
     app.readiness.awaitAtStart(() =>
       app.registry.pods
@@ -72,8 +79,15 @@ export default fp(
         .filter((pod) => !pod.ready)
         .map((pod) => ({ code: "pod_not_ready", detail: `pod ${pod.config.name}: ${pod.problem}` })),
     );
-    app.addHook("onReady", async () => scraper.start(app.registry.pods));
-    app.addHook("preClose", () => scraper.stop());
+    app.addHook("onReady", async () => {
+      scraper.start(app.registry.pods);
+      attributes.start();
+      plugins.start();
+    });
+    app.addHook("preClose", async () => {
+      plugins.stop();
+      await Promise.all([scraper.stop(), attributes.stop()]);
+    });
   },
   { name: "load", dependencies: ["table", "kv-events", "models"] },
 );

@@ -24,6 +24,8 @@ export default fp<{ store: PolicyStore }>(
         staleMaxMs: program.staleMaxMs,
         loadTtlMs: program.scrape.engine?.ttlMs ?? app.config.scrape.ttlMs,
       });
+      app.scraper.target = program.scrape.engine;
+      app.attributeScraper.use(program.scrape.attributes);
       app.publisher.columns = needsColumns(program.scheduling)
         ? (now) => columnRows(program.scheduling, app.registry.pods, now)
         : null;
@@ -47,5 +49,5 @@ export default fp<{ store: PolicyStore }>(
     });
     app.decorate("policy", store);
   },
-  { name: "policy", dependencies: ["index-state", "table", "metrics"] },
+  { name: "policy", dependencies: ["index-state", "table", "load", "metrics"] },
 );

@@ -35,14 +35,17 @@ const FIXED = ["blockBytes", "maxEntries"] as const;
 export class PolicyStore {
   readonly #folder: string;
   readonly #fileDigest: string;
+  /** Attributes that plugin modules provide. */
+  readonly #modules: readonly string[];
   #current: ActivePolicy;
   #last: Promise<unknown> = Promise.resolve();
   /** Called after a change has been kept. */
   onChange: (active: ActivePolicy) => void = () => {};
 
-  private constructor(folder: string, fileDigest: string, current: ActivePolicy) {
-    this.#folder = folder;
-    this.#fileDigest = fileDigest;
+  private constructor(config: AgentConfig, current: ActivePolicy) {
+    this.#folder = config.stateFolder;
+    this.#fileDigest = config.policyDigest;
+    this.#modules = config.plugins.map(({ name }) => name);
     this.#current = current;
   }
 
@@ -57,11 +60,13 @@ export class PolicyStore {
       return null;
     });
     if (saved && saved.fileDigest === fileDigest) {
-      const checked = checkPolicy(saved.policy);
+      const checked = checkPolicy(
+        saved.policy,
+        config.plugins.map(({ name }) => name),
+      );
       if (checked.right)
         return new PolicyStore(
-          folder,
-          fileDigest,
+          config,
           active(checked, saved.version, saved.source, saved.changedAt),
         );
       log.warn(
@@ -80,8 +85,7 @@ export class PolicyStore {
       notes: config.policyNotes,
     };
     const store = new PolicyStore(
-      folder,
-      fileDigest,
+      config,
       active(checked, (saved?.version ?? 0) + 1, "file", new Date().toISOString()),
     );
     await store.#keep(store.#current).catch((error: Error) => {
@@ -111,7 +115,7 @@ export class PolicyStore {
   async #change(make: (current: Policy) => unknown, allowed: (etag: string) => boolean): Promise<Change> {
     const before = this.#current;
     if (!allowed(before.etag)) return { refused: "precondition", current: before };
-    const checked = checkPolicy(make(before.policy));
+    const checked = checkPolicy(make(before.policy), this.#modules);
     if (!checked.right) return { refused: "mistakes", mistakes: checked.mistakes };
     const fixed = FIXED.filter((key) => checked.program[key] !== before.program[key]);
     if (fixed.length > 0)

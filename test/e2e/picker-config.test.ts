@@ -1,0 +1,291 @@
+// An EndpointPickerConfig of each spelling in a real agent and a real Envoy: three pods with metrics and cache states
+// that are forced, and requests that go where the published formulas say.
+import { randomBytes } from "node:crypto";
+import { readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { Tokenizer } from "@huggingface/tokenizers";
+import type { FastifyInstance } from "fastify";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { parse } from "yaml";
+import { parseConfig } from "../../agent/config/load.js";
+import { packageRoot } from "../../agent/package-root.js";
+import { envoyConfig } from "../../demo/envoy-config.js";
+import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
+import { newStateFolder, startAgent, untilReady } from "../agent/agent-for-test.js";
+import { EngineServer } from "../agent/engine-server.js";
+import { EventPublisher, stored } from "../agent/event-publisher.js";
+import { fixturePath } from "../agent/fixtures.js";
+import {
+  activeRequestScorer,
+  kvScorer,
+  olderLoadScorer,
+  prefixScorer,
+  queueScorer,
+  type VectorPod,
+} from "../vectors/scheduling.js";
+import { Upstream } from "./upstream.js";
+
+/** As llm-d's router has it by default, with what people add around it. */
+const LLM_D = `
+apiVersion: inference.networking.x-k8s.io/v1alpha1
+kind: EndpointPickerConfig
+featureGates: []
+plugins:
+- type: single-profile-handler
+- type: decode-filter
+- type: queue-scorer
+- type: kv-cache-utilization-scorer
+- type: prefix-cache-scorer
+  parameters: {hashBlockSize: 64, maxPrefixBlocksToMatch: 256, lruCapacityPerServer: 31250}
+- type: max-score-picker
+  parameters: {maxNumOfEndpoints: 1}
+schedulingProfiles:
+- name: default
+  plugins:
+  - pluginRef: decode-filter
+  - {pluginRef: queue-scorer, weight: 2}
+  - {pluginRef: kv-cache-utilization-scorer, weight: 2}
+  - {pluginRef: prefix-cache-scorer, weight: 3}
+  - pluginRef: max-score-picker
+`;
+
+const OLDER = `
+profiles:
+- name: default
+  plugins:
+    filter:
+      enabled:
+      - {name: DecodeFilter, weight: 0}
+      - {name: ByLabelSelector, weight: 0}
+    score:
+      enabled:
+      - {name: PrecisePrefixCacheScorer, weight: 50}
+      - {name: LoadAwareScorer, weight: 30}
+      - {name: ActiveRequestScorer, weight: 15}
+      - {name: SessionAffinity, weight: 5}
+    scrape:
+      enabled:
+      - {name: VLLMMetricScraper, interval: 200ms}
+pluginConfig:
+- name: PrecisePrefixCacheScorer
+  args: {cacheHitThreshold: 0.5}
+- name: LoadAwareScorer
+  args: {queueLengthWeight: 0.6, gpuUtilWeight: 0.4, maxQueueLength: 10}
+- name: SessionAffinity
+  args: {ttl: 300s, stickiness: high}
+- name: VLLMMetricScraper
+  args: {endpoint: /metrics}
+`;
+
+interface State {
+  waiting: number;
+  running: number;
+  kvUsage: number;
+}
+
+const engines: EngineServer[] = [];
+const publishers: EventPublisher[] = [];
+const upstreams: Upstream[] = [];
+const folder = newStateFolder();
+let app: FastifyInstance;
+let envoy: Running;
+let gatewayPort = 0;
+let adminPort = 0;
+
+beforeAll(async () => {
+  const ports = await freePorts(3);
+  [gatewayPort, adminPort] = ports as [number, number];
+  const rows: string[] = [];
+  for (let i = 0; i < 3; i++) {
+    const engine = new EngineServer();
+    const publisher = new EventPublisher();
+    const upstream = await Upstream.start();
+    const metricsPort = await engine.listen();
+    await publisher.bind();
+    rows.push(
+      `      - {name: pod-${i}, address: "${upstream.address}", metricsPort: ${metricsPort}, events: "${publisher.events}", replay: "${publisher.replay}"}`,
+    );
+    engines.push(engine);
+    publishers.push(publisher);
+    upstreams.push(upstream);
+  }
+  app = await startAgent(
+    parseConfig(
+      `state: ${folder}
+listen: {http: "127.0.0.1:0", stream: "127.0.0.1:${ports[2]}"}
+scrape: {interval: 200ms, timeout: 2s}
+policy: {headers: {debugHeaders: all}}
+pools:
+  - name: default
+    model: {name: m, tokenizer: ${fixturePath("model-chatml")}}
+    pods:
+${rows.join("\n")}
+`,
+      "warmgate.yaml",
+    ),
+  );
+  await untilReady(app);
+  await app.tableStream.listen({ host: "127.0.0.1", port: ports[2]! });
+  envoy = await startEnvoy(
+    envoyConfig({
+      gatewayPort,
+      adminPort,
+      streamPort: ports[2]!,
+      pods: upstreams.map((u) => u.address),
+      wasm: join(packageRoot(), "build", "warmgate.wasm"),
+      filter: { sessionKey: randomBytes(32).toString("hex") },
+    }),
+    join(folder, "envoy.json"),
+    adminPort,
+    1,
+  );
+});
+
+afterAll(async () => {
+  await envoy?.stop();
+  await app?.close();
+  for (const upstream of upstreams) upstream.stop();
+  await Promise.all([...engines.map((e) => e.close()), ...publishers.map((p) => p.close())]);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function put(scheduling: string): Promise<void> {
+  const answer = await app.inject({
+    method: "PUT",
+    url: "/api/v1/policy",
+    payload: { scheduling: parse(scheduling), headers: { debugHeaders: "all" } },
+  });
+  expect(answer.json()).not.toHaveProperty("error");
+}
+
+/** Sends one completion; which pod answered, and how many tokens of it the gateway held to be cached. */
+async function ask(prompt: string): Promise<{ pod: number; cached: number }> {
+  const response = await fetch(`http://127.0.0.1:${gatewayPort}/v1/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ model: "m", prompt }),
+  });
+  expect(response.status).toBe(200);
+  const pod = upstreams.findIndex((u) => String(u.port) === response.headers.get("x-upstream"));
+  return { pod, cached: Number(response.headers.get("x-cache-prefix-length")) };
+}
+
+const text = (topic: string) =>
+  Array.from({ length: 400 }, (_, i) => `${topic} number ${i} stands in line ${i * 7}.`).join(" ");
+
+const tokenizer = new Tokenizer(
+  JSON.parse(readFileSync(fixturePath("model-chatml/tokenizer.json"), "utf8")),
+  {},
+);
+const promptTokens = (prompt: string): number[] =>
+  tokenizer.encode(prompt, { add_special_tokens: false }).ids;
+
+let nextHash = 1n;
+/** Puts a prompt into a pod's cache, as its events tell it. */
+async function cache(pod: number, prompt: string): Promise<number> {
+  const tokens = promptTokens(prompt);
+  const count = Math.floor(tokens.length / 16);
+  await publishers[pod]!.publish([
+    stored({
+      hashes: Array.from({ length: count }, () => nextHash++),
+      parent: null,
+      tokens: tokens.slice(0, count * 16),
+      blockSize: 16,
+    }),
+  ]);
+  return count * 16;
+}
+
+/** Gives the pods their metrics and waits until gateways have them: every pod was read, and its frame was sent. */
+async function force(states: State[]): Promise<void> {
+  states.forEach(({ waiting, running, kvUsage }, i) => {
+    engines[i]!.options.metrics = [
+      `vllm:num_requests_running ${running}`,
+      `vllm:num_requests_waiting ${waiting}`,
+      `vllm:kv_cache_usage_perc ${kvUsage}`,
+      'vllm:cache_config_info{block_size="16",num_gpu_blocks="512"} 1',
+    ].join("\n");
+  });
+  await waitFor("the forced metrics", async () => {
+    const { pods } = (await app.inject("/api/v1/pods")).json();
+    return states.every(
+      ({ waiting, kvUsage }, i) =>
+        pods[i].load.waiting === waiting && Math.abs(pods[i].load.kvUsage - kvUsage) < 1e-9,
+    );
+  });
+  await settled();
+}
+
+/** Waits until the worker has taken a frame that was made after now. */
+async function settled(): Promise<void> {
+  const frames = async () => (await envoyStats(adminPort, "warmgate_frames_total")).get("warmgate_frames_total") ?? 0;
+  const before = await frames();
+  await waitFor("frames in the worker", async () => (await frames()) > before + 6);
+}
+
+function bestOf(
+  states: State[],
+  cached: number[],
+  promptLength: number,
+  parts: [number, (pods: VectorPod[], promptTokens: number) => number[]][],
+): number {
+  const pods = states.map((s, i) => ({ ...s, requests: 0, tokens: 0, cached: cached[i]! }));
+  const totals = pods.map(() => 0);
+  for (const [weight, scorer] of parts)
+    scorer(pods, promptLength).forEach((score, i) => {
+      totals[i]! += weight * Math.min(1, Math.max(0, score));
+    });
+  const sorted = [...totals].sort((a, b) => b - a);
+  // A case that is nearly a tie would not tell the formulas apart.
+  expect(sorted[0]! - sorted[1]!).toBeGreaterThan(0.02 * parts.reduce((sum, [w]) => sum + w, 0));
+  return totals.indexOf(sorted[0]!);
+}
+
+/** Scores below its threshold count as 0, as cacheHitThreshold says. */
+const preciseScorer = (pods: VectorPod[], promptLength: number) =>
+  prefixScorer(0, 1)(pods, promptLength).map((score) => (score < 0.5 ? 0 : score));
+
+const STATES: State[][] = [
+  [
+    { waiting: 0, running: 1, kvUsage: 0.2 },
+    { waiting: 4, running: 6, kvUsage: 0.5 },
+    { waiting: 8, running: 9, kvUsage: 0.9 },
+  ],
+  // The warm pod is so loaded that the formulas part ways.
+  [
+    { waiting: 0, running: 1, kvUsage: 0.2 },
+    { waiting: 10, running: 6, kvUsage: 1 },
+    { waiting: 8, running: 9, kvUsage: 0.9 },
+  ],
+];
+
+test("an llm-d and an older configuration load, and route as their formulas say", async () => {
+  const winners: Record<string, number[]> = {};
+  for (const [spelling, scheduling, parts] of [
+    ["llm-d", LLM_D, [[2, queueScorer], [2, kvScorer], [3, prefixScorer(0, 8192)]]],
+    [
+      "older",
+      OLDER,
+      [[50, preciseScorer], [30, olderLoadScorer(10, 0.6, 0.4)], [15, activeRequestScorer(0, 1)]],
+    ],
+  ] as [string, string, [number, (pods: VectorPod[], promptTokens: number) => number[]][]][]) {
+    await put(scheduling);
+    winners[spelling] = [];
+    for (const [round, states] of STATES.entries()) {
+      await force(states);
+      const warm = text(`${spelling} warm ${round}`);
+      const length = promptTokens(warm).length;
+      const held = await cache(1, warm);
+      await settled();
+      const wanted = bestOf(states, [0, held, 0], length, parts);
+      const warmAnswer = await ask(warm);
+      expect([spelling, round, warmAnswer.pod]).toEqual([spelling, round, wanted]);
+      if (wanted === 1) expect(warmAnswer.cached / length).toBeGreaterThan(0.9);
+      const cold = text(`${spelling} cold ${round}`);
+      const coldWanted = bestOf(states, [0, 0, 0], promptTokens(cold).length, parts);
+      expect([spelling, round, (await ask(cold)).pod]).toEqual([spelling, round, coldWanted]);
+      winners[spelling].push(wanted, coldWanted);
+    }
+  }
+  expect(winners).toEqual({ "llm-d": [1, 0, 0, 0], older: [1, 0, 1, 0] });
+}, 120_000);
