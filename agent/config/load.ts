@@ -4,10 +4,10 @@ import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { type Document, LineCounter, type Node, parseDocument } from "yaml";
 import { ConfigError } from "../errors.js";
+import type { LoadedPlugin } from "../load/column-plugins.js";
 import { packageRoot } from "../package-root.js";
 import { type CheckedPolicy, checkPolicy } from "../policy/check.js";
 import type { Note, PolicyProgram } from "../policy/compile.js";
-import type { LoadedPlugin } from "../load/column-plugins.js";
 import { digestOf } from "../policy/digest.js";
 import type { Policy } from "../policy/document.js";
 import type { Role } from "../wire.js";
@@ -97,11 +97,7 @@ export function loadConfig(file: string, plugins: readonly LoadedPlugin[] = []):
 }
 
 /** As `loadConfig`, from the file's text; `file` names it in errors and is the base of relative paths. */
-export function parseConfig(
-  text: string,
-  file: string,
-  plugins: readonly LoadedPlugin[] = [],
-): AgentConfig {
+export function parseConfig(text: string, file: string, plugins: readonly LoadedPlugin[] = []): AgentConfig {
   const lines = new LineCounter();
   const doc = parseDocument(text, { lineCounter: lines, merge: false });
   const problems: Problem[] = doc.errors.map((e) => ({

@@ -52,7 +52,9 @@ export class AttributeScraper {
     if (!this.#begun) return;
     for (const scrape of program) {
       this.#round(scrape);
-      this.#timers.push(setInterval(() => this.#round(scrape), scrape.intervalMs ?? this.#defaults.intervalMs));
+      this.#timers.push(
+        setInterval(() => this.#round(scrape), scrape.intervalMs ?? this.#defaults.intervalMs),
+      );
     }
   }
 

@@ -1,8 +1,8 @@
 // Owns the pods' load and readiness: scrapes, and asks at once when an event connection drops.
 import fp from "fastify-plugin";
-import type { Pod } from "../load/pod-registry.js";
 import { AttributeScraper } from "../load/attribute-scraper.js";
 import { ColumnPlugins } from "../load/column-plugins.js";
+import type { Pod } from "../load/pod-registry.js";
 import { Scraper } from "../load/scraper.js";
 
 declare module "fastify" {

@@ -65,10 +65,7 @@ export class PolicyStore {
         config.plugins.map(({ name }) => name),
       );
       if (checked.right)
-        return new PolicyStore(
-          config,
-          active(checked, saved.version, saved.source, saved.changedAt),
-        );
+        return new PolicyStore(config, active(checked, saved.version, saved.source, saved.changedAt));
       log.warn(
         { event_type: "policy", mistakes: checked.mistakes },
         "the saved policy is not understood by this release: the policy of warmgate.yaml counts",

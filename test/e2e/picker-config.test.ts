@@ -218,7 +218,8 @@ async function force(states: State[]): Promise<void> {
 
 /** Waits until the worker has taken a frame that was made after now. */
 async function settled(): Promise<void> {
-  const frames = async () => (await envoyStats(adminPort, "warmgate_frames_total")).get("warmgate_frames_total") ?? 0;
+  const frames = async () =>
+    (await envoyStats(adminPort, "warmgate_frames_total")).get("warmgate_frames_total") ?? 0;
   const before = await frames();
   await waitFor("frames in the worker", async () => (await frames()) > before + 6);
 }
@@ -262,11 +263,23 @@ const STATES: State[][] = [
 test("an llm-d and an older configuration load, and route as their formulas say", async () => {
   const winners: Record<string, number[]> = {};
   for (const [spelling, scheduling, parts] of [
-    ["llm-d", LLM_D, [[2, queueScorer], [2, kvScorer], [3, prefixScorer(0, 8192)]]],
+    [
+      "llm-d",
+      LLM_D,
+      [
+        [2, queueScorer],
+        [2, kvScorer],
+        [3, prefixScorer(0, 8192)],
+      ],
+    ],
     [
       "older",
       OLDER,
-      [[50, preciseScorer], [30, olderLoadScorer(10, 0.6, 0.4)], [15, activeRequestScorer(0, 1)]],
+      [
+        [50, preciseScorer],
+        [30, olderLoadScorer(10, 0.6, 0.4)],
+        [15, activeRequestScorer(0, 1)],
+      ],
     ],
   ] as [string, string, [number, (pods: VectorPod[], promptTokens: number) => number[]][]][]) {
     await put(scheduling);
