@@ -163,7 +163,6 @@ export interface Resync {
 export interface WireStats {
   blocks: number;
   entries: number;
-  nodes: number;
   sets: number;
   /** Memory of index and table in bytes. */
   bytes: number;
@@ -592,6 +591,15 @@ export class Wire {
     return frames;
   }
 
+  /** As `drain`, for nobody: whoever comes later begins with a snapshot. */
+  discard(): void {
+    const x = this.#x;
+    x.nextSequence!();
+    x.deltaClear!();
+    x.snapshotMark!();
+    this.#pending.clear();
+  }
+
   /** All frames that a new subscriber needs. Later `drain` results follow on. @throws when changes wait for `drain`. */
   snapshot(): Uint8Array[] {
     if (this.dirty) throw new Error("changes wait: drain and broadcast before taking a snapshot");
@@ -735,13 +743,17 @@ export class Wire {
     return shown.toString(16).padStart(16, "0");
   }
 
+  /** How many of the held blocks differ by text; estimated from a sample where there are more than some thousands. */
+  uniqueBlocks(): number {
+    return this.#x.statUnique!();
+  }
+
   stats(): WireStats {
     const x = this.#x;
     const big = (name: string) => Number(BigInt.asUintN(64, x[name]!() as unknown as bigint));
     return {
       blocks: x.statBlocks!(),
       entries: x.statEntries!(),
-      nodes: x.statNodes!(),
       sets: x.statSets!(),
       bytes: x.statBytes!(),
       refusedEntries: big("statRefused"),

@@ -45,13 +45,13 @@ export class CacheFacts {
 
   /** All pods together. */
   state() {
-    const { blocks, nodes } = this.#wire.stats();
+    const { blocks } = this.#wire.stats();
     const pods = this.#pods.pods;
     const usages = pods.flatMap((pod) => (pod.metrics ? [pod.metrics.kvUsage] : []));
     const sizes = pods.map((pod) => this.cacheBytes(pod));
     return {
       total_blocks: blocks,
-      unique_blocks: nodes,
+      unique_blocks: this.#wire.uniqueBlocks(),
       total_pods: pods.length,
       average_cache_utilization: usages.length > 0 ? usages.reduce((a, b) => a + b, 0) / usages.length : null,
       global_hit_rate: this.globalHitRate(),

@@ -3,6 +3,7 @@
 import type { Encode } from "../model/canonical-encoder.js";
 import { bytesOfTokens } from "../model/token-bytes.js";
 import type { TokenBytes } from "../wire.js";
+import { TokenTails } from "./token-tails.js";
 
 /** Remembered pairs; a power of two. 9 bytes each. */
 const PAIRS = 1 << 18;
@@ -23,6 +24,8 @@ export class CanonicalCheck {
     /** Blocks whose tokens differ from those of their text. */
     different: 0,
   };
+  /** Context of the blocks to come. */
+  readonly tails = new TokenTails();
   readonly #encode: Encode;
   readonly #table: TokenBytes;
   readonly #pairs = new Float64Array(PAIRS).fill(-1);

@@ -68,7 +68,7 @@ export class PodIndex implements EventSink {
     this.#wire = wire;
     this.slot = slot;
     this.#model = model;
-    this.#sampled = check && new SampledBlocks(check);
+    this.#sampled = check && new SampledBlocks(check, slot);
   }
 
   /** Whether batches were missed, so that some blocks may be gone without our knowing. */

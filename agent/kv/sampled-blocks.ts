@@ -2,19 +2,18 @@
 // their chains are left out of the index.
 import type { CanonicalCheck } from "./canonical-check.js";
 
-/** Ends of runs whose tokens are kept as context for the block that follows. */
-const MAX_TAILS = 8192;
 /** Blocks remembered as left out. A verdict holds as long as the engine's hash names the same tokens. */
 const MAX_LEFT_OUT = 65_536;
-const CONTEXT_TOKENS = 16;
 
 export class SampledBlocks {
   readonly #check: CanonicalCheck;
-  readonly #tails = new Map<bigint, Uint32Array>();
+  readonly #pod: number;
   readonly #leftOut = new Set<bigint>();
 
-  constructor(check: CanonicalCheck) {
+  /** Of pod slot `pod`. */
+  constructor(check: CanonicalCheck, pod: number) {
     this.#check = check;
+    this.#pod = pod;
   }
 
   /**
@@ -25,12 +24,7 @@ export class SampledBlocks {
   usable(hashes: BigUint64Array, parent: bigint | null, tokens: Uint32Array, blockSize: number): number {
     const blocks = this.#judge(hashes, parent, tokens, blockSize);
     for (let i = blocks; i < hashes.length; i++) this.leaveOut(hashes[i]!);
-    if (blocks === hashes.length) {
-      const last = hashes[blocks - 1]!;
-      this.#tails.delete(last);
-      this.#tails.set(last, tokens.slice(-Math.min(CONTEXT_TOKENS, blockSize)));
-      trim(this.#tails, MAX_TAILS);
-    }
+    if (blocks === hashes.length) this.#check.tails.put(this.#pod, hashes[blocks - 1]!, tokens);
     return blocks;
   }
 
@@ -41,11 +35,14 @@ export class SampledBlocks {
 
   leaveOut(hash: bigint): void {
     this.#leftOut.add(hash);
-    trim(this.#leftOut, MAX_LEFT_OUT);
+    for (const oldest of this.#leftOut) {
+      if (this.#leftOut.size <= MAX_LEFT_OUT) return;
+      this.#leftOut.delete(oldest);
+    }
   }
 
   clear(): void {
-    this.#tails.clear();
+    this.#check.tails.clear(this.#pod);
     this.#leftOut.clear();
   }
 
@@ -56,14 +53,7 @@ export class SampledBlocks {
       return first < 0 ? hashes.length : first;
     }
     if (this.#leftOut.has(hashes[0]!)) return 0;
-    const before = parent === null ? undefined : this.#tails.get(parent);
-    return this.#check.differs(before ?? [], tokens, parent === null) ? 0 : 1;
-  }
-}
-
-function trim(held: Map<bigint, unknown> | Set<bigint>, most: number): void {
-  for (const oldest of held.keys()) {
-    if (held.size <= most) return;
-    held.delete(oldest);
+    const before = parent === null ? [] : this.#check.tails.get(this.#pod, parent);
+    return this.#check.differs(before, tokens, parent === null) ? 0 : 1;
   }
 }

@@ -69,7 +69,7 @@ export default fp(
       [{}, wire.stats().blocks],
     ]);
     gauge("kv_cache_manager_unique_blocks", "Different KV blocks by text", [], () => [
-      [{}, wire.stats().nodes],
+      [{}, wire.uniqueBlocks()],
     ]);
     gauge("kv_cache_manager_pods_tracked", "Pods whose KV events are followed", [], () => [
       [{}, pods.pods.filter((pod) => pod.feed).length],

@@ -94,7 +94,7 @@ describe("sampled blocks", () => {
   const bad = () => Uint32Array.from(sampled("worker thread queue buffer ", () => true).slice(0, 16));
 
   test("end the chain at the first block that differs", () => {
-    const blocks = new SampledBlocks(check);
+    const blocks = new SampledBlocks(check, 0);
     expect(blocks.usable(hashes(1, 2), null, good().slice(0, 32), 16)).toBe(2);
     expect(blocks.usable(hashes(3), 2n, bad(), 16)).toBe(0);
     expect(blocks.usable(hashes(4), 3n, good().slice(0, 16), 16)).toBe(0);
@@ -103,14 +103,14 @@ describe("sampled blocks", () => {
   });
 
   test("are known again when the engine computes a preempted request anew, as if it were a prompt", () => {
-    const blocks = new SampledBlocks(check);
+    const blocks = new SampledBlocks(check, 0);
     blocks.usable(hashes(1), null, good().slice(0, 16), 16);
     blocks.usable(hashes(2), 1n, bad(), 16);
     expect(blocks.usable(hashes(1, 2, 3), null, good().slice(0, 48), 16)).toBe(1);
   });
 
   test("are forgotten with the pod's cache", () => {
-    const blocks = new SampledBlocks(check);
+    const blocks = new SampledBlocks(check, 0);
     blocks.usable(hashes(1), null, bad(), 16);
     expect(blocks.has(1n)).toBe(true);
     blocks.clear();

@@ -133,6 +133,15 @@ describe("a pod's index", () => {
     expect(wire.stats()).toMatchObject({ blocks: 0, entries: 0 });
   });
 
+  test("tells how many blocks differ by text, over pods and tiers", () => {
+    apply(block(1, null), block(2, 1), block(3, 2), block(4, 3));
+    const other = new PodIndex(wire, 1, 0);
+    other.apply(encode([1.5, [block(1, null), block(2, 1)], 0], { useBigInt64: true }));
+    expect(wire.stats().blocks).toBe(6);
+    expect(wire.uniqueBlocks()).toBe(4);
+    expect([wire.podBlocks(0), wire.podBlocks(1)]).toEqual([4, 2]);
+  });
+
   test("takes the salt of SGLang's metadata for the chain's, and signed hashes for the same 64 bits", () => {
     const signed = -3n;
     const sglang = (metadata: unknown) => [

@@ -2,54 +2,65 @@
 // completes it is there; membership is counted where two engine blocks of one pod complete the same text.
 import {
   blockAdd,
+  blockChain,
+  blockCompletes,
+  blockCopies,
   blockDrop,
   blockFind,
-  blocksCapacity,
+  blockOwner,
+  blockPod,
+  blockPosition,
+  blocksBytes,
+  blockSetCopies,
+  blocksHigh,
   blocksInit,
   blocksLoad,
+  blocksReset,
   blocksSave,
   blocksSaveBytes,
-  blockSlot,
+  blockState,
+  blockTokens,
+  MAX_TOKENS,
+  OTHER_TIER,
 } from "./kv-blocks";
-import { MAX_PODS } from "./layout";
+import {
+  textAdd,
+  textFirst,
+  textHash,
+  textNext,
+  textsBytes,
+  textsDrop,
+  textsInit,
+  textsLoad,
+  textsSave,
+  textsSaveBytes,
+} from "./block-texts";
 import { growMask, logClear, logPut, logRemove, logSet, maskWords } from "./delta-writer";
+import { MAX_PODS } from "./layout";
+import {
+  memberAdd,
+  membersBytes,
+  membersInit,
+  membersLoad,
+  membersSave,
+  membersSaveBytes,
+  memberTake,
+} from "./member-counts";
 import {
   newSet,
   setHas,
   setRelease,
   setsClear,
   setsInit,
+  setSize,
   setsLoad,
   setsSave,
   setsSaveBytes,
   setWith,
   setWithout,
 } from "./pod-sets";
-import { BUCKET_ENTRIES, MAX_BUCKETS, prefixBytes, prefixFind, prefixHashAt, prefixMetaAt, prefixPut, prefixRemove } from "./prefix-table";
-import {
-  extraAdd,
-  extraHash,
-  extraNext,
-  feed,
-  N_EXTRA,
-  N_SIZE,
-  N_START,
-  N_TOKENS,
-  N_USERS,
-  node,
-  nodeAdd,
-  nodeDrop,
-  nodeFind,
-  nodesInit,
-  nodesLoad,
-  nodesReset,
-  nodesSave,
-  nodesSaveBytes,
-  sChain,
-  sSize,
-  stateFrom,
-  stateStart,
-} from "./text-nodes";
+import { MAX_BUCKETS, prefixBytes, prefixFind, prefixGrow, prefixPut, prefixRemove } from "./prefix-table";
+import { feed, sChain, sSize, stateStart } from "./text-state";
 
 // @ts-ignore: decorator
 @inline
@@ -64,21 +75,6 @@ export const STORE_UNKNOWN_TOKEN: i32 = 2;
 @inline
 export const STORE_BAD_SHAPE: i32 = 3;
 
-/** Membership of (text hash, pod) beyond the first is counted in the block map under this flag. */
-// @ts-ignore: decorator
-@inline
-const EXTRA_MEMBER: u32 = 0x8000;
-/**
- * Blocks that an engine holds outside of GPU memory are blocks of their own under this flag: a text is on a pod as long
- * as any tier has it.
- */
-// @ts-ignore: decorator
-@inline
-const OTHER_TIER: u32 = 0x4000;
-/** Pod slot in the owner of a block. */
-// @ts-ignore: decorator
-@inline
-const OWNER_POD: u32 = 0x03ff;
 // @ts-ignore: decorator
 @inline
 const MAX_COMPLETED: u32 = 4096;
@@ -90,6 +86,8 @@ let maxEntries: u32 = 0;
 /** Published table, kept as the very image that readers hold. */
 export let table: usize = 0;
 export let tableBuckets: u32 = 0;
+/** Buckets that there is room for. It is taken at once, and costs memory as far as it is used. */
+let tableRoom: u32 = 0;
 export let entries: u32 = 0;
 /** Entries not published because the table or the set ids were full. */
 export let refused: u64 = 0;
@@ -124,13 +122,19 @@ export function indexInit(blockKey: usize, bytes: u32, limit: u32): void {
   maxEntries = limit;
   completed = heap.alloc(<usize>MAX_COMPLETED * 16);
   setsInit();
-  nodesInit();
-  blocksInit(65536);
+  blocksInit();
+  textsInit();
+  membersInit();
   newTable(1024);
 }
 
 function newTable(buckets: u32): void {
-  table = heap.alloc(prefixBytes(buckets));
+  const most = max(buckets, mostBuckets());
+  if (most > tableRoom) {
+    if (table) heap.free(table);
+    table = heap.alloc(prefixBytes(most));
+    tableRoom = most;
+  }
   memory.fill(table, 0, prefixBytes(buckets));
   tableBuckets = buckets;
   entries = 0;
@@ -148,18 +152,10 @@ function mostBuckets(): u32 {
 }
 
 function growTable(): void {
-  const old = table;
-  const buckets = tableBuckets;
-  const kept = entries;
-  newTable(max(buckets + 1, min(buckets << 1, mostBuckets())));
-  for (let b: u32 = 0; b < buckets; b++) {
-    for (let i: u32 = 0; i < BUCKET_ENTRIES; i++) {
-      const hash = prefixHashAt(old, b, i);
-      if (hash) prefixPut(table, tableBuckets, hash, prefixMetaAt(old, b, i));
-    }
-  }
-  entries = kept;
-  heap.free(old);
+  const buckets = max(tableBuckets + 1, min(tableBuckets + (tableBuckets >> 2) + 512, mostBuckets()));
+  prefixGrow(table, tableBuckets, buckets);
+  tableBuckets = buckets;
+  snapshotDue = true;
   logClear();
 }
 
@@ -181,14 +177,12 @@ function join(hash: u64, pod: u32, tokens: u32): void {
     prefixPut(table, tableBuckets, hash, meta);
     logPut(hash, meta);
     entries++;
-    if (entries > tableBuckets << 2 && tableBuckets < mostBuckets()) growTable();
+    if (<u64>entries * 4 > <u64>tableBuckets * 17 && tableBuckets < mostBuckets()) growTable();
     return;
   }
   const meta = load<u32>(at);
   if (setHas(meta & 0xffff, pod)) {
-    const slot = blockFind(hash, pod | EXTRA_MEMBER);
-    if (slot) addCopy(slot);
-    else blockAdd(hash, pod | EXTRA_MEMBER, 0, 1);
+    memberAdd(hash, pod);
     return;
   }
   const set = setWith(meta & 0xffff, pod);
@@ -208,13 +202,7 @@ function leave(hash: u64, pod: u32): void {
   if (!at) return;
   const meta = load<u32>(at);
   if (!setHas(meta & 0xffff, pod)) return;
-  const extra = blockFind(hash, pod | EXTRA_MEMBER);
-  if (extra) {
-    const n = load<u16>(extra, 14);
-    if (n > 1) store<u16>(extra, n - 1, 14);
-    else blockDrop(extra);
-    return;
-  }
+  if (memberTake(hash, pod)) return;
   const set = setWithout(meta & 0xffff, pod);
   if (newSet) logSet(newSet);
   setRelease(meta & 0xffff);
@@ -236,16 +224,16 @@ function ownerOf(pod: u32, tier: u32): u32 {
   return tier ? pod | OTHER_TIER : pod;
 }
 
-/** A pod's block in this tier, else in another one: its text is the same. 0 when no tier has it. */
-function findInAnyTier(hash: u64, owner: u32): usize {
-  const slot = blockFind(hash, owner);
-  return slot ? slot : blockFind(hash, owner ^ OTHER_TIER);
+/** A pod's block in this tier, else in another one: its text is the same. -1 when no tier has it. */
+function findInAnyTier(hash: u64, owner: u32): i32 {
+  const i = blockFind(hash, owner);
+  return i >= 0 ? i : blockFind(hash, owner ^ OTHER_TIER);
 }
 
 /**
- * Stores consecutive KV blocks of one pod in a tier (0 = GPU memory). `hashes` are `count` engine hashes, `tokens` are count × blockSize token
- * ids; the byte table maps id i to bytes [offsets[i], offsets[i+1]) and `known` tells which ids have bytes.
- * Blocks before an unknown token are kept. Status: STORE_*.
+ * Stores consecutive KV blocks of one pod in a tier (0 = GPU memory). `hashes` are `count` engine hashes, `tokens` are
+ * count × blockSize token ids; the byte table maps id i to bytes [offsets[i], offsets[i+1]) and `known` tells which ids
+ * have bytes. Blocks before an unknown token are kept. Status: STORE_*.
  */
 export function indexStore(
   pod: u32,
@@ -266,12 +254,13 @@ export function indexStore(
   const owner = ownerOf(pod, tier);
   let done: u32 = 0;
   if (hasParent) {
-    const slot = findInAnyTier(parent, owner);
-    if (!slot) return STORE_ORPHAN;
-    stateFrom(load<u32>(slot, 8));
-    done = load<u32>(node(load<u32>(slot, 8)), N_TOKENS);
+    const from = findInAnyTier(parent, owner);
+    if (from < 0) return STORE_ORPHAN;
+    blockState(from);
+    done = blockTokens(from);
   } else stateStart(root);
   for (let b: u32 = 0; b < count; b++) {
+    if (done + blockSize > MAX_TOKENS) return STORE_BAD_SHAPE;
     const start = sSize;
     let n: u32 = 0;
     for (let t: u32 = 0; t < blockSize; t++) {
@@ -296,32 +285,24 @@ export function indexStore(
     bytesSeen += sSize - start;
     tokensSeen += blockSize;
     const hash = load<u64>(hashes + (<usize>b << 3));
-    const slot = blockFind(hash, owner);
-    if (slot) {
-      addCopy(slot);
+    const old = blockFind(hash, owner);
+    if (old >= 0) {
+      blockSetCopies(old, blockCopies(old) + 1);
       continue;
     }
-    let i = nodeFind(start);
+    const i = blockAdd(hash, owner, done, sSize & (blockBytes - 1), n > 0);
     if (i < 0) {
-      i = nodeAdd(start, done);
-      for (let e: u32 = 0; e + 1 < n; e++) extraAdd(i, load<u64>(completed + (<usize>e << 4)));
+      refused++;
+      return STORE_OK;
     }
-    const at = node(i);
-    store<u32>(at, load<u32>(at, N_USERS) + 1, N_USERS);
-    blockAdd(hash, owner, i, 1);
     countBlock(owner, 1);
     for (let e: u32 = 0; e < n; e++) {
       const c = completed + (<usize>e << 4);
+      if (e + 1 < n) textAdd(i, load<u64>(c));
       join(load<u64>(c), pod, load<u32>(c, 8));
     }
   }
   return STORE_OK;
-}
-
-/** Counts a further copy; where the count is full it stays so, and a removal too few leaves a block behind. */
-function addCopy(slot: usize): void {
-  const copies = load<u16>(slot, 14);
-  if (copies < 0xffff) store<u16>(slot, copies + 1, 14);
 }
 
 /**
@@ -334,41 +315,41 @@ export function indexStoreKnown(pod: u32, tier: u32, hashes: usize, count: u32):
   for (let b: u32 = 0; b < count; b++) {
     const hash = load<u64>(hashes + (<usize>b << 3));
     const own = blockFind(hash, owner);
-    const slot = own ? own : blockFind(hash, owner ^ OTHER_TIER);
-    if (!slot) continue;
-    knownBlocks++;
-    if (own) {
-      addCopy(own);
+    if (own >= 0) {
+      blockSetCopies(own, blockCopies(own) + 1);
+      knownBlocks++;
       continue;
     }
-    const i = load<u32>(slot, 8);
-    const at = node(i);
-    store<u32>(at, load<u32>(at, N_USERS) + 1, N_USERS);
-    blockAdd(hash, owner, i, 1);
+    const other = blockFind(hash, owner ^ OTHER_TIER);
+    if (other < 0) continue;
+    blockState(other);
+    const i = blockAdd(hash, owner, blockTokens(other), blockPosition(other), blockCompletes(other));
+    if (i < 0) {
+      refused++;
+      continue;
+    }
+    knownBlocks++;
     countBlock(owner, 1);
-    if (load<u32>(at, N_SIZE) / blockBytes == load<u32>(at, N_START) / blockBytes) continue;
-    // The tokens count only where the entry is new, and then the fewest that it can have.
-    join(load<u64>(at), pod, 0);
-    for (let e = load<u32>(at, N_EXTRA); e; e = extraNext(e)) join(extraHash(e), pod, 0);
+    if (!blockCompletes(i)) continue;
+    // The tokens count only where the entry is new, and then as the fewest that it can have.
+    join(blockChain(i), pod, 0);
+    for (let e = textFirst(other); e; e = textNext(e)) {
+      join(textHash(e), pod, 0);
+      textAdd(i, textHash(e));
+    }
   }
   return knownBlocks;
 }
 
-function forget(slot: usize): void {
-  const i = load<u32>(slot, 8);
-  const owner = <u32>load<u16>(slot, 12);
-  const pod = owner & OWNER_POD;
-  blockDrop(slot);
-  countBlock(owner, -1);
-  const at = node(i);
-  const size = load<u32>(at, N_SIZE);
-  if (size / blockBytes > load<u32>(at, N_START) / blockBytes) {
-    leave(load<u64>(at), pod);
-    for (let e = load<u32>(at, N_EXTRA); e; e = extraNext(e)) leave(extraHash(e), pod);
+function forget(i: u32): void {
+  const pod = blockPod(i);
+  countBlock(blockOwner(i), -1);
+  if (blockCompletes(i)) {
+    leave(blockChain(i), pod);
+    for (let e = textFirst(i); e; e = textNext(e)) leave(textHash(e), pod);
+    textsDrop(i);
   }
-  const users = load<u32>(at, N_USERS) - 1;
-  store<u32>(at, users, N_USERS);
-  if (users == 0) nodeDrop(i);
+  blockDrop(i);
 }
 
 /** Removes one physical copy of each block; returns how many blocks were known. */
@@ -376,12 +357,12 @@ export function indexRemove(pod: u32, tier: u32, hashes: usize, count: u32): u32
   const owner = ownerOf(pod, tier);
   let knownBlocks: u32 = 0;
   for (let b: u32 = 0; b < count; b++) {
-    const slot = blockFind(load<u64>(hashes + (<usize>b << 3)), owner);
-    if (!slot) continue;
+    const i = blockFind(load<u64>(hashes + (<usize>b << 3)), owner);
+    if (i < 0) continue;
     knownBlocks++;
-    const copies = load<u16>(slot, 14);
-    if (copies > 1) store<u16>(slot, copies - 1, 14);
-    else forget(slot);
+    const copies = blockCopies(i);
+    if (copies > 1) blockSetCopies(i, copies - 1);
+    else forget(i);
   }
   return knownBlocks;
 }
@@ -389,29 +370,49 @@ export function indexRemove(pod: u32, tier: u32, hashes: usize, count: u32): u32
 /** Wipes a pod; returns how many blocks it had. */
 export function indexClearPod(pod: u32): u32 {
   let wiped: u32 = 0;
-  // A removal shifts slots back over the freed one, also past the point of the walk: it is repeated until it finds none.
-  for (let found = true; found; ) {
-    found = false;
-    for (let i: u32 = 0; i < blocksCapacity(); ) {
-      const slot = blockSlot(i);
-      const owner = <u32>load<u16>(slot, 12);
-      if (load<u16>(slot, 14) && !(owner & EXTRA_MEMBER) && (owner & OWNER_POD) == pod) {
-        forget(slot);
-        wiped++;
-        found = true;
-      } else i++;
-    }
+  for (let i: u32 = 0; i < blocksHigh(); i++) {
+    if (!blockCopies(i) || blockPod(i) != pod) continue;
+    forget(i);
+    wiped++;
   }
   return wiped;
 }
 
+/** Blocks that `indexUnique` looks at. */
+// @ts-ignore: decorator
+@inline
+const SAMPLES: u32 = 4096;
+
+/**
+ * How many of the blocks differ by text, from a sample where there are many: a block whose text is on n pods counts as
+ * one of n.
+ */
+export function indexUnique(): f64 {
+  let seen: u32 = 0;
+  let share: f64 = 0;
+  const step = max(1, blocksHigh() / SAMPLES);
+  for (let i: u32 = 0; i < blocksHigh(); i += step) {
+    if (!blockCopies(i) || !blockCompletes(i)) continue;
+    const at = prefixFind(table, tableBuckets, blockChain(i));
+    const pods = at ? setSize(load<u16>(at)) : 1;
+    seen++;
+    share += 1 / <f64>max(pods, 1);
+  }
+  return seen ? Math.round((<f64>blocksHeld * share) / <f64>seen) : <f64>blocksHeld;
+}
+
+/** Bytes of memory of the index and the table. */
+export function indexBytes(): f64 {
+  return <f64>blocksBytes() + <f64>textsBytes() + <f64>membersBytes() + <f64>prefixBytes(tableBuckets);
+}
+
 /** Forgets everything. */
 export function indexReset(): void {
-  heap.free(table);
   newTable(1024);
   setsClear();
-  nodesReset();
-  blocksInit(65536);
+  blocksReset();
+  textsInit();
+  membersInit();
   blocksHeld = 0;
   memory.fill(podBlocks, 0, MAX_PODS << 2);
   logClear();
@@ -421,13 +422,13 @@ export function indexReset(): void {
 // mask words u32, buckets u32, entries u32, bytes seen u64, tokens seen u64, key check u64, blocks u32, zero u32.
 // @ts-ignore: decorator
 @inline
-const CHECKPOINT_MAGIC: u64 = 0x3230545043544757; // "WGTCPT02"
+const CHECKPOINT_MAGIC: u64 = 0x3330545043544757; // "WGTCPT03"
 // @ts-ignore: decorator
 @inline
 const CHECKPOINT_HEAD: usize = 56;
 
 export function indexSaveBytes(): usize {
-  return CHECKPOINT_HEAD + prefixBytes(tableBuckets) + nodesSaveBytes() + blocksSaveBytes() + setsSaveBytes();
+  return CHECKPOINT_HEAD + prefixBytes(tableBuckets) + blocksSaveBytes() + textsSaveBytes() + membersSaveBytes() + setsSaveBytes();
 }
 
 export function indexSave(p: usize): void {
@@ -444,27 +445,25 @@ export function indexSave(p: usize): void {
   p += CHECKPOINT_HEAD;
   memory.copy(p, table, prefixBytes(tableBuckets));
   p += prefixBytes(tableBuckets);
-  nodesSave(p);
-  p += nodesSaveBytes();
   blocksSave(p);
   p += blocksSaveBytes();
+  textsSave(p);
+  p += textsSaveBytes();
+  membersSave(p);
+  p += membersSaveBytes();
   setsSave(p);
 }
 
 function recount(): void {
   memory.fill(podBlocks, 0, MAX_PODS << 2);
   blocksHeld = 0;
-  for (let i: u32 = 0; i < blocksCapacity(); i++) {
-    const slot = blockSlot(i);
-    const owner = <u32>load<u16>(slot, 12);
-    if (load<u16>(slot, 14) && !(owner & EXTRA_MEMBER)) countBlock(owner & (OWNER_POD | OTHER_TIER), 1);
-  }
+  for (let i: u32 = 0; i < blocksHigh(); i++) if (blockCopies(i)) countBlock(blockOwner(i), 1);
 }
 
 /** How many of `count` engine hashes, from the first on, pod `pod` holds without a hole. */
 export function indexHeldRun(pod: u32, hashes: usize, count: u32): u32 {
   let n: u32 = 0;
-  while (n < count && findInAnyTier(load<u64>(hashes + (<usize>n << 3)), pod)) n++;
+  while (n < count && findInAnyTier(load<u64>(hashes + (<usize>n << 3)), pod) >= 0) n++;
   return n;
 }
 
@@ -475,7 +474,6 @@ export function indexLoad(p: usize, n: usize): bool {
   const buckets = load<u32>(p, 16);
   if (buckets == 0 || buckets > MAX_BUCKETS || n < CHECKPOINT_HEAD + prefixBytes(buckets)) return false;
   growMask((load<u32>(p, 12) << 6) - 1);
-  heap.free(table);
   newTable(buckets);
   entries = load<u32>(p, 20);
   bytesSeen = load<u64>(p, 24);
@@ -484,8 +482,9 @@ export function indexLoad(p: usize, n: usize): bool {
   p += CHECKPOINT_HEAD;
   memory.copy(table, p, prefixBytes(buckets));
   p += prefixBytes(buckets);
-  p += nodesLoad(p);
   p += blocksLoad(p);
+  p += textsLoad(p);
+  p += membersLoad(p);
   recount();
   setsLoad(p);
   logClear();

@@ -62,6 +62,13 @@ export function setHas(id: u32, pod: u32): bool {
   return ((load<u64>(setMask(id) + ((pod >> 6) << 3)) >> (<u64>pod & 63)) & 1) != 0;
 }
 
+/** How many pods set `id` has. */
+export function setSize(id: u32): u32 {
+  let n: u64 = 0;
+  for (let i: u32 = 0; i < SET_WORDS; i++) n += popcnt(load<u64>(setMask(id) + (i << 3)));
+  return <u32>n;
+}
+
 function hashMask(p: usize): u32 {
   let h: u64 = 0;
   for (let i: u32 = 0; i < SET_WORDS; i++) {

@@ -116,12 +116,23 @@ export function prefixBytes(buckets: u32): usize {
   return <usize>buckets * BUCKET_BYTES;
 }
 
-/** Hash in slot `i` (0–4) of bucket number `bucket`, 0 when empty. */
-export function prefixHashAt(table: usize, bucket: u32, i: u32): u64 {
-  return load<u64>(table + <usize>bucket * BUCKET_BYTES + (<usize>i << 3));
-}
-
-/** Meta word in slot `i` of bucket number `bucket`. */
-export function prefixMetaAt(table: usize, bucket: u32, i: u32): u32 {
-  return load<u32>(table + <usize>bucket * BUCKET_BYTES + META + (<usize>i << 2));
+/**
+ * Grows a table in its place: the memory at `table` has room for `to` buckets. Homes keep the order of hashes and move
+ * towards the end only, so buckets are emptied from the last one on into those behind them. An entry that lies behind
+ * its home may come into a bucket that is yet to be emptied; it is then placed once more.
+ */
+export function prefixGrow(table: usize, buckets: u32, to: u32): void {
+  memory.fill(table + prefixBytes(buckets), 0, prefixBytes(to) - prefixBytes(buckets));
+  for (let b: u32 = 0; b < buckets; b++) store<u32>(table + prefixBytes(b), 0, SPILLED);
+  const taken = heap.alloc(SPILLED);
+  for (let b = buckets; b > 0; b--) {
+    const at = table + prefixBytes(b - 1);
+    memory.copy(taken, at, SPILLED);
+    memory.fill(at, 0, SPILLED);
+    for (let i: u32 = 0; i < BUCKET_ENTRIES; i++) {
+      const hash = load<u64>(taken + (<usize>i << 3));
+      if (hash) prefixPut(table, to, hash, load<u32>(taken + META + (<usize>i << 2)));
+    }
+  }
+  heap.free(taken);
 }

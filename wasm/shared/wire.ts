@@ -1,5 +1,4 @@
 // Entry of wire.wasm, the module that Node loads: keys, index, frames out, frames in, checkpoint.
-import { blocksCapacity } from "./kv-blocks";
 import { growMask, logBytes, logClear, logPiece, logRows, logSize, maskWords } from "./delta-writer";
 import { frameChecksum, frameDigest, frameSeal, frameValid } from "./frame";
 import { checksum, expandKey, hashBlocks, KEY_WORDS } from "./hash";
@@ -8,6 +7,7 @@ import {
   blocksOf,
   bytesSeen,
   entries,
+  indexBytes,
   indexClearPod,
   indexHeldRun,
   indexInit,
@@ -18,6 +18,7 @@ import {
   indexSaveBytes,
   indexStore,
   indexStoreKnown,
+  indexUnique,
   refused,
   snapshotDue,
   snapshotTaken,
@@ -61,7 +62,6 @@ import {
   REPORT_ROW_BYTES,
   RUN_SETS,
 } from "./layout";
-import { nodesBytes, nodesLive } from "./text-nodes";
 import { SCORE_BYTES, scoreHashes } from "./prefix-score";
 import { prefixBytes } from "./prefix-table";
 import { setMask, setsHigh, setUsed } from "./pod-sets";
@@ -390,8 +390,8 @@ export function statBlocks(): u32 {
 export function statEntries(): u32 {
   return entries;
 }
-export function statNodes(): u32 {
-  return nodesLive();
+export function statUnique(): f64 {
+  return indexUnique();
 }
 export function statSets(): u32 {
   return setsHigh();
@@ -400,7 +400,7 @@ export function statRefused(): u64 {
   return refused;
 }
 export function statBytes(): f64 {
-  return <f64>(nodesBytes() + <usize>blocksCapacity() * 16 + prefixBytes(tableBuckets));
+  return indexBytes();
 }
 export function statBytesSeen(): u64 {
   return bytesSeen;
