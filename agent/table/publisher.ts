@@ -11,6 +11,9 @@ export interface FrameSink {
 
 /** Shortest time between two flushes, ms: changes in between share a frame. A change after a calm goes out at once. */
 const DRAIN_MS = 4;
+/** And so much longer for each subscriber: a message costs the same however much is in it. */
+const DRAIN_MS_EACH = 0.15;
+const MAX_DRAIN_MS = 25;
 /** Load columns are sent no more often than this, ms; scrapes of many pods share a frame. */
 const LOADS_MS = 50;
 const HEARTBEAT_MS = 1000;
@@ -88,7 +91,8 @@ export class Publisher {
   /** The index or a section changed. */
   touch(): void {
     if (!this.#opened || this.#drain) return;
-    const wait = DRAIN_MS - (performance.now() - this.#sentAt);
+    const interval = Math.min(MAX_DRAIN_MS, DRAIN_MS + DRAIN_MS_EACH * this.#subscribers.size);
+    const wait = interval - (performance.now() - this.#sentAt);
     this.#drain = setTimeout(() => this.flush(), Math.max(wait, 0));
   }
 
@@ -124,6 +128,10 @@ export class Publisher {
     this.#drain = null;
     if (!this.#opened || !this.#wire.dirty) return;
     this.#sentAt = performance.now();
+    if (this.#subscribers.size === 0) {
+      this.#wire.discard();
+      return;
+    }
     const frames = this.#wire.drain();
     for (const subscriber of this.#subscribers.values()) {
       if (subscriber.lagging) this.#recover(subscriber);

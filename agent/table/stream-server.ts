@@ -53,9 +53,12 @@ export class StreamServer {
     const definition = loadPackageDefinition(
       loadSync(join(packageRoot(), "agent", "proto", "table.proto")),
     ) as unknown as { warmgate: { v1: { Table: { service: ServiceDefinition } } } };
-    this.#server.addService(definition.warmgate.v1.Table.service, {
-      subscribe: (call: Call) => this.#subscribe(call),
-    });
+    const { service } = definition.warmgate.v1.Table;
+    const subscribe = service["Subscribe"]!;
+    this.#server.addService(
+      { ...service, Subscribe: { ...subscribe, responseSerialize: ({ data }: Frame) => encoded(data) } },
+      { subscribe: (call: Call) => this.#subscribe(call) },
+    );
   }
 
   /** Binds; returns the port. @throws StartError when the address is taken or not ours. */
@@ -119,6 +122,22 @@ export class StreamServer {
     call.on("close", gone);
     call.on("error", gone);
   }
+}
+
+const wrapped = new WeakMap<Uint8Array, Buffer>();
+
+/** A frame as a protobuf message (field 1, bytes). All subscribers get the same frames, so each is encoded once. */
+function encoded(frame: Uint8Array): Buffer {
+  let message = wrapped.get(frame);
+  if (!message) {
+    const head = [0x0a];
+    let n = frame.length;
+    for (; n > 127; n >>>= 7) head.push((n & 127) | 128);
+    head.push(n);
+    message = Buffer.concat([Buffer.from(head), frame]);
+    wrapped.set(frame, message);
+  }
+  return message;
 }
 
 class CallSink implements FrameSink {

@@ -57,8 +57,13 @@ export class EventPublisher {
 
   /** Publishes a batch; `send: false` puts it in the buffer only, as if the subscriber's pipe had dropped it. */
   async publish(events: unknown[], { send = true } = {}): Promise<void> {
-    const sequence = this.#sequence++;
     const payload = encode([1_790_000_000 + Math.random() * 1000, events, 0], { useBigInt64: true });
+    await this.publishPayload(payload, { send });
+  }
+
+  /** Publishes an encoded batch, which is kept. */
+  async publishPayload(payload: Uint8Array, { send = true } = {}): Promise<void> {
+    const sequence = this.#sequence++;
     this.#buffer.push({ sequence, payload });
     if (this.#buffer.length > this.steps) this.#buffer.shift();
     if (send) await this.#pub.send(["", be64(BigInt(sequence)), payload]);

@@ -32,6 +32,8 @@ export class EventMaker {
   readonly #templates: Payload[][];
   readonly #first: number[];
   #sequences = 0;
+  /** Text blocks of 128 bytes that a sequence completes, on average. */
+  readonly textBlocks: number;
 
   constructor(encodeText: Encode) {
     const { model } = JSON.parse(readFileSync(TOKENIZER, "utf8")) as {
@@ -45,11 +47,14 @@ export class EventMaker {
     };
     // Three bytes each in msgpack, so that one can stand for another.
     this.#first = words.map((word) => model.vocab[word]!).filter((id) => id >= 256);
+    let bytes = 0;
     this.#templates = Array.from({ length: TEMPLATES }, () => {
       const text = Array.from({ length: SEQUENCE_BLOCKS * BLOCK_TOKENS }, () => words[random(words.length)]!);
       const ids = encodeText(text.join("").replaceAll("Ġ", " ")).slice(0, SEQUENCE_BLOCKS * BLOCK_TOKENS);
+      bytes += (text.join("").length * ids.length) / SEQUENCE_BLOCKS / BLOCK_TOKENS;
       return template([...ids]);
     });
+    this.textBlocks = bytes / TEMPLATES / 128;
   }
 
   /** Batches of the next sequence; they are overwritten by the one after it that has the same text. */
