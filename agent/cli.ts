@@ -2,6 +2,7 @@
 // warmgate: the command line.
 import { Command, CommanderError } from "commander";
 import { sidecarCommand } from "../sidecar/cli-command.js";
+import { simulateCommand } from "../simulate/cli-command.js";
 import { loadConfig } from "./config/load.js";
 import { ConfigError, EXIT, StartError } from "./errors.js";
 import { loadPlugins } from "./load/column-plugins.js";
@@ -40,6 +41,7 @@ Exit codes:  ${EXIT.ok} ended as asked, ${EXIT.failed} could not start or failed
   });
 
 program.addCommand(sidecarCommand().copyInheritedSettings(program));
+program.addCommand(simulateCommand().copyInheritedSettings(program));
 
 try {
   await program.parseAsync();

@@ -12,6 +12,7 @@ const entries = {
   "filter-trap": "test/wasm/filter-trap.ts",
   wire: "wasm/shared/wire.ts",
   prompt: "wasm/core/prompt-module.ts",
+  pick: "wasm/core/pick-module.ts",
   "pick-test": "test/wasm/pick-entry.ts",
   "core-test": "test/wasm/core-entry.ts",
 };
@@ -37,7 +38,7 @@ const { build } = await import("esbuild");
 rmSync(join(root, "dist"), { recursive: true, force: true });
 await build({
   absWorkingDir: root,
-  entryPoints: ["agent", "sidecar", "simulator", "demo"]
+  entryPoints: ["agent", "sidecar", "simulate", "simulator", "demo"]
     .filter((f) => existsSync(join(root, f)))
     .flatMap(files),
   outdir: "dist",

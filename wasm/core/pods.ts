@@ -98,7 +98,7 @@ export function podsRead(p: usize, n: u32, nowNs: u64): bool {
     store<u32>(blockTokens + (<usize>slot << 2), max(load<u32>(at, 8), 1));
     store<u32>(capacities + (<usize>slot << 2), load<u32>(at, 12));
     store<f64>(rates + (<usize>slot << 3), max(load<f64>(at, 32), 1));
-    setLoad(slot, load<u32>(at, 16), load<u32>(at, 20), load<u32>(at, 24), load<u32>(at, 28), nowNs);
+    podSetLoad(slot, load<u32>(at, 16), load<u32>(at, 20), load<u32>(at, 24), load<u32>(at, 28), nowNs);
     if (slot >= podHigh) podHigh = slot + 1;
     at += POD_ROW_BYTES + ((nameSize + addressSize + 7) & ~7);
   }
@@ -116,13 +116,14 @@ export function loadsRead(p: usize, n: u32, nowNs: u64): bool {
     const slot = <u32>load<u16>(at);
     if (slot >= podHigh || !(load<u8>(flags + slot) & 1)) continue;
     store<u8>(flags + slot, 1 | ((load<u8>(at, 2) & 1) << 1));
-    setLoad(slot, load<u32>(at, 4), load<u32>(at, 8), load<u32>(at, 12), load<u32>(at, 16), nowNs);
+    podSetLoad(slot, load<u32>(at, 4), load<u32>(at, 8), load<u32>(at, 12), load<u32>(at, 16), nowNs);
   }
   countReady();
   return true;
 }
 
-function setLoad(slot: u32, waiting: u32, running: u32, usage: u32, age: u32, nowNs: u64): void {
+/** Puts scraped load in the columns; `usage` in thousandths, `age` in ms. */
+export function podSetLoad(slot: u32, waiting: u32, running: u32, usage: u32, age: u32, nowNs: u64): void {
   store<u32>(waitings + (<usize>slot << 2), waiting);
   store<u32>(runnings + (<usize>slot << 2), running);
   store<u32>(usages + (<usize>slot << 2), usage);
@@ -299,6 +300,13 @@ export function podSetCounts(i: u32, inFlight: u32, pending: u32, work: f64): vo
   store<u32>(requests + (<usize>i << 2), inFlight);
   store<u32>(pendingRequests + (<usize>i << 2), pending);
   store<f64>(pendings + (<usize>i << 3), work);
+}
+/** The same, and when the head of the prefill queue began: with the first one, and anew with each that leaves. */
+export function podMoveCounts(i: u32, inFlight: u32, pending: u32, work: f64, nowNs: u64): void {
+  const before = podPendingRequests(i);
+  podSetCounts(i, inFlight, pending, work);
+  if (pending == 0) podSetHeadStart(i, 0);
+  else if (before == 0 || before > pending || podHeadStart(i) == 0) podSetHeadStart(i, nowNs);
 }
 export function podSetHeadStart(i: u32, ns: u64): void {
   store<u64>(headStarts + (<usize>i << 3), ns);

@@ -2,16 +2,15 @@
 // knows its own share of them. When a worker is lost with requests under way, nobody gives its share back; so the
 // others then move to gauges of the next era, where each one's share is all that counts (worker-roster.ts).
 import {
-  podHeadStart,
   podHigh,
   podKnown,
+  podMoveCounts,
   podOut,
   podPending,
   podPendingRequests,
   podPendingTokens,
   podRequests,
   podSetCounts,
-  podSetHeadStart,
   podSetOut,
   podSetTokens,
 } from "../core/pods";
@@ -115,14 +114,7 @@ export function countPrefill(slot: u32, pod: i32, by: i64, work: u32, nowNs: u64
   const p = <u32>pod;
   const pending = <u64>max<i64>(<i64>podPendingRequests(p) + by, 0);
   podSetTokens(p, pending ? max<f64>(podPendingTokens(p) + <f64>by * <f64>tokens, 0) : 0);
-  setCounts(p, podRequests(p), pending, pending ? max<f64>(podPending(p) + <f64>by * <f64>work, 0) : 0, nowNs);
-}
-
-function setCounts(pod: u32, requests: u32, pending: u64, work: f64, nowNs: u64): void {
-  const before = <u64>podPendingRequests(pod);
-  podSetCounts(pod, requests, <u32>pending, work);
-  if (pending == 0) podSetHeadStart(pod, 0);
-  else if (before == 0 || before > pending || podHeadStart(pod) == 0) podSetHeadStart(pod, nowNs);
+  podMoveCounts(p, podRequests(p), <u32>pending, pending ? max<f64>(podPending(p) + <f64>by * <f64>work, 0) : 0, nowNs);
 }
 
 /** Leaves a pod out for OUT_NS, for all workers of the process. */
@@ -144,7 +136,7 @@ function inflightRead(pod: u32, nowNs: u64): bool {
   const moved = tokens != podPendingTokens(pod);
   podSetTokens(pod, tokens);
   if (!moved && requests == podRequests(pod) && <u32>pending == podPendingRequests(pod) && work == podPending(pod)) return false;
-  setCounts(pod, requests, pending, work, nowNs);
+  podMoveCounts(pod, requests, <u32>pending, work, nowNs);
   return true;
 }
 

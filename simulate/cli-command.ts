@@ -1,0 +1,180 @@
+// `warmgate simulate`: policies compared on a trace or a workload, in one table.
+import { writeFileSync } from "node:fs";
+import { basename } from "node:path";
+import { Command, InvalidArgumentError } from "commander";
+import { ConfigError, EXIT } from "../agent/errors.js";
+import { ENGINES, type EngineName } from "./engine.js";
+import { plotOf } from "./plot.js";
+import { findPolicy, POLICY_NAMES } from "./policies.js";
+import { seededRandom } from "./random.js";
+import { summarize, tableOf } from "./report.js";
+import type { Load } from "./request.js";
+import { type RunResult, run } from "./run.js";
+import { readTrace } from "./trace-file.js";
+import { makeWorkload, WORKLOADS } from "./workloads.js";
+
+interface Flags {
+  policy: string[];
+  trace?: string;
+  workload?: string;
+  pods: number;
+  replicas: number;
+  syncMs: number;
+  scrapeMs: number;
+  rate?: number;
+  limit: number;
+  engine?: EngineName;
+  seed: number;
+  json?: string;
+  plot?: string;
+}
+
+const MAX_PODS = 1024;
+const MAX_REPLICAS = 64;
+/** Shortest time between two lines of progress, ms. */
+const PROGRESS_MS = 5000;
+
+function wholeFrom(least: number, most: number) {
+  return (text: string): number => {
+    const n = Number(text);
+    if (!Number.isInteger(n) || n < least || n > most)
+      throw new InvalidArgumentError(`must be a whole number from ${least} to ${most}.`);
+    return n;
+  };
+}
+
+function above(least: number, text: string): number {
+  const n = Number(text);
+  if (!(n > least) || !Number.isFinite(n)) throw new InvalidArgumentError(`must be a number above ${least}.`);
+  return n;
+}
+
+function oneOf<T extends string>(names: readonly T[]) {
+  return (text: string): T => {
+    const found = names.find((name) => name === text);
+    if (found === undefined) throw new InvalidArgumentError(`must be one of ${names.join(", ")}.`);
+    return found;
+  };
+}
+
+/** The command, to be added to the program. Its action throws ConfigError. */
+export function simulateCommand(): Command {
+  const workloads = Object.entries(WORKLOADS).map(([name, { about }]) => `  ${name.padEnd(10)} ${about}`);
+  return new Command("simulate")
+    .description("compare policies on simulated pods, decided by the scheduler that gateways run")
+    .option(
+      "--policy <name-or-file>",
+      "a named policy or a policy document; give it once for each policy (default: warm-until-busy, llm-d-token-aware)",
+      (one: string, all: string[]) => [...all, one],
+      [] as string[],
+    )
+    .option("--trace <file>", "trace in Mooncake's (.jsonl) or Azure's (.csv) format, plain or gzipped")
+    .option("--workload <name>", "a workload that is made", oneOf(Object.keys(WORKLOADS)))
+    .option("--pods <number>", "simulated pods", wholeFrom(1, MAX_PODS), 8)
+    .option("--replicas <number>", "gateways, each with counts of its own", wholeFrom(1, MAX_REPLICAS), 1)
+    .option(
+      "--sync-ms <number>",
+      "ms until the other gateways know what one counted; none: they never do",
+      (text) => (text === "none" ? Number.POSITIVE_INFINITY : wholeFrom(0, 3_600_000)(text)),
+      20,
+    )
+    .option("--scrape-ms <number>", "ms between two readings of the pods' metrics", wholeFrom(1, 60_000), 50)
+    .option(
+      "--rate <number>",
+      "requests per second on average: time is stretched, workloads are made so",
+      (t) => above(0, t),
+    )
+    .option("--limit <number>", "requests taken from the start", wholeFrom(1, 10_000_000), 10_000_000)
+    .option(
+      "--engine <name>",
+      `${Object.keys(ENGINES).join(", ")} (default: the workload's, 8b-h100 for traces)`,
+      oneOf(Object.keys(ENGINES) as EngineName[]),
+    )
+    .option(
+      "--seed <number>",
+      "of all chance: the same seed gives the same result",
+      wholeFrom(0, 2 ** 31 - 1),
+      1,
+    )
+    .option("--json <file>", "write the results there, - for stdout instead of the table")
+    .option("--plot <file>", "write a picture of the times to the first token there (SVG)")
+    .addHelpText(
+      "after",
+      `
+Policies:
+  ${POLICY_NAMES.join(", ")}
+Workloads:
+${workloads.join("\n")}
+Exit codes:  ${EXIT.ok} simulated, ${EXIT.failed} failed, ${EXIT.usage} wrong flags, trace or policy`,
+    )
+    .action(simulate);
+}
+
+async function simulate(flags: Flags): Promise<void> {
+  if ((flags.trace === undefined) === (flags.workload === undefined))
+    throw new ConfigError("give either --trace or --workload (--help shows what is possible)");
+  const names = flags.policy.length > 0 ? flags.policy : ["warm-until-busy", "llm-d-token-aware"];
+  const policies = names.map(findPolicy);
+  const load = loadOf(flags);
+  const engine = ENGINES[flags.engine ?? (flags.workload ? WORKLOADS[flags.workload]!.engine : "8b-h100")];
+  const runs: RunResult[] = [];
+  for (const policy of policies) {
+    runs.push(
+      await run(load, policy, {
+        engine,
+        pods: flags.pods,
+        replicas: flags.replicas,
+        sync: flags.syncMs / 1000,
+        scrape: flags.scrapeMs / 1000,
+        seed: flags.seed,
+        progress: progressOf(policy.name, load.requests.length),
+      }),
+    );
+  }
+  const summaries = runs.map(summarize);
+  const settings = {
+    load: basename(load.name),
+    requests: load.requests.length,
+    ratePerSecond: rateOf(load),
+    engine: engine.name,
+    pods: flags.pods,
+    replicas: flags.replicas,
+    syncMs: Number.isFinite(flags.syncMs) ? flags.syncMs : null,
+    scrapeMs: flags.scrapeMs,
+    seed: flags.seed,
+  };
+  const title = `${settings.load}: ${settings.requests} requests, ${settings.ratePerSecond.toFixed(2)}/s, ${flags.pods} pods of ${engine.name}`;
+  if (flags.plot !== undefined) write(flags.plot, plotOf(title, runs));
+  const json = `${JSON.stringify({ settings, results: summaries }, null, 2)}\n`;
+  if (flags.json !== undefined && flags.json !== "-") write(flags.json, json);
+  process.stdout.write(flags.json === "-" ? json : `${title}\n\n${tableOf(summaries)}\n`);
+}
+
+function loadOf({ trace, workload, rate, limit, seed }: Flags): Load {
+  const random = seededRandom(seed);
+  return trace === undefined
+    ? makeWorkload(workload!, random, rate, limit)
+    : readTrace(trace, { rate, limit }, random);
+}
+
+function rateOf({ requests }: Load): number {
+  const seconds = requests.at(-1)!.arrival;
+  return seconds > 0 ? requests.length / seconds : 0;
+}
+
+function progressOf(policy: string, all: number): (done: number) => void {
+  let last = Date.now();
+  return (done) => {
+    if (Date.now() - last < PROGRESS_MS) return;
+    last = Date.now();
+    process.stderr.write(`${policy}: ${done} of ${all} requests\n`);
+  };
+}
+
+function write(file: string, text: string): void {
+  try {
+    writeFileSync(file, text);
+  } catch (error) {
+    throw new ConfigError(`${file}: cannot be written: ${(error as Error).message}`);
+  }
+}
