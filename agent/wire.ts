@@ -125,6 +125,43 @@ export interface TablePolicy {
   loadTtlMs: number;
 }
 
+/** Rules for requests, apart from how pods are ranked. Texts are at most 65,535 bytes, all of them 60 KiB. */
+export interface RulesProgram {
+  callers: {
+    /** URI SANs or subjects of client certificates; a final "*" stands for any end. */
+    principals: string[];
+    claim: { header: string; values: string[] } | null;
+    /** SHA-256 of each trusted credential. */
+    tokens: Uint8Array[];
+  };
+  /** Caps; 0 ms: the client's wish is not honoured. */
+  maxTimeoutMs: number;
+  maxRetries: number;
+  /** Priority by objective name; below zero is sheddable. */
+  objectives: { name: string; priority: number }[];
+  /** Models that trusted callers may ask for instead of the body's. */
+  overrides: string[];
+  rewrites: { model: string; targets: { model: string; weight: number }[] }[];
+  saturation: {
+    detector: "none" | "utilization-detector" | "concurrency-detector";
+    queueDepthThreshold: number;
+    /** 0–1. */
+    kvCacheUtilThreshold: number;
+    headroom: number;
+    concurrencyMode: "requests" | "tokens" | "hybrid";
+    maxConcurrency: number;
+    maxTokenConcurrency: number;
+  };
+  /** Bounds are per gateway worker. */
+  queue: { enabled: boolean; maxRequests: number; maxBytes: number; maxBodyBytes: number; ttlMs: number };
+  /** Share of decisions that are recorded, 0–1. */
+  sampleRate: number;
+  /** Whether decisions are put into filter state, for access logs. */
+  filterState: boolean;
+  /** In-flight counts of other gateways that are older count as slow, ms. */
+  slowSharingMs: number;
+}
+
 export interface Hello {
   kind: "hello";
   formats: [number, number];
@@ -155,6 +192,44 @@ export interface Report {
   pods: ReportRow[];
 }
 
+/** Order of the reasons is that of wasm/shared/layout.ts. */
+export const DECISION_REASONS = [
+  "routed",
+  "no_table",
+  "no_pods",
+  "filtered_out",
+  "saturated",
+  "not_cached",
+] as const;
+
+/** One request's way to its pod, as a gateway worker saw it. */
+export interface Decision {
+  kind: "decision";
+  processId: bigint;
+  vmId: bigint;
+  tableSequence: number;
+  policyVersion: number;
+  reason: (typeof DECISION_REASONS)[number];
+  requestId: string;
+  model: number;
+  promptTokens: number;
+  predictedTokens: number;
+  priority: number;
+  schedulingMicros: number;
+  passed: number;
+  considered: number;
+  candidates: {
+    address: string;
+    /** 1 is the pod, 2 and 3 come next, 0 the others. */
+    rank: number;
+    cachedTokens: number;
+    /** Lower is better; seconds with warm-until-busy, the negated sum of weighted scores otherwise. */
+    cost: number;
+    inflightRequests: number;
+    pendingPrefills: number;
+  }[];
+}
+
 /** The reader lost its place and wants a snapshot. */
 export interface Resync {
   kind: "resync";
@@ -180,6 +255,8 @@ export interface HeldPrefix {
   tokensBefore: number;
 }
 
+const DETECTORS = { none: 0, "utilization-detector": 1, "concurrency-detector": 2 } as const;
+const CONCURRENCY_MODES = { requests: 0, tokens: 1, hybrid: 2 } as const;
 const DEBUG = { none: 0, trusted: 1, all: 2 } as const;
 const STRIPS = { raw: 0, both: 1, left: 2, right: 3 } as const;
 const ROLES = { decode: 1, prefill: 2, both: 3 } as const;
@@ -204,7 +281,7 @@ export class Wire {
   readonly #models: Model[] = [];
   readonly #pending = new Map<string, () => number>();
   #modelsVersion = 0;
-  readonly #sections: { [kind in "policy" | "models" | "pods" | "columns"]?: () => number } = {};
+  readonly #sections: { [kind in "policy" | "rules" | "models" | "pods" | "columns"]?: () => number } = {};
   #loads: LoadRow[] = [];
 
   private constructor(exports: WebAssembly.Exports) {
@@ -549,6 +626,50 @@ export class Wire {
     return this.#x.labelHash!(bytes.length) >>> 0;
   }
 
+  /** Replaces the rules section. */
+  setRules(r: RulesProgram): void {
+    this.#sections.rules = () => {
+      const x = this.#x;
+      const { saturation: s, queue: q } = r;
+      x.rulesBegin!(
+        (q.enabled ? 1 : 0) | (r.filterState ? 2 : 0),
+        r.maxTimeoutMs,
+        r.maxRetries,
+        DETECTORS[s.detector],
+        CONCURRENCY_MODES[s.concurrencyMode],
+        r.slowSharingMs,
+        s.queueDepthThreshold,
+        s.kvCacheUtilThreshold,
+        s.headroom,
+        s.maxConcurrency,
+        s.maxTokenConcurrency,
+        q.maxRequests,
+        q.maxBytes,
+        q.maxBodyBytes,
+        q.ttlMs,
+        Math.min(0xffffffff, Math.round(r.sampleRate * 0x100000000)),
+      );
+      const row = (kind: string, value: string | Uint8Array, number = 0) => {
+        const bytes = typeof value === "string" ? text.encode(value) : value;
+        x.ruleRow!(this.#number(kind), number, this.#put(bytes), bytes.length);
+      };
+      for (const principal of r.callers.principals) row("rulePrincipal", principal);
+      if (r.callers.claim) {
+        row("ruleClaimHeader", r.callers.claim.header);
+        for (const value of r.callers.claim.values) row("ruleClaimValue", value);
+      }
+      for (const digest of r.callers.tokens) row("ruleToken", digest);
+      for (const { name, priority } of r.objectives) row("ruleObjective", name, priority);
+      for (const model of r.overrides) row("ruleOverride", model);
+      for (const { model, targets } of r.rewrites) {
+        row("ruleRewrite", model);
+        for (const t of targets) row("ruleTarget", t.model, t.weight);
+      }
+      return x.sectionFrame!(this.#number("kindRules"), x.rulesEnd!());
+    };
+    this.#queue("rules", this.#sections.rules);
+  }
+
   #queue(kind: string, build: () => number): void {
     this.#pending.set(kind, build);
   }
@@ -603,8 +724,8 @@ export class Wire {
   /** All frames that a new subscriber needs. Later `drain` results follow on. @throws when changes wait for `drain`. */
   snapshot(): Uint8Array[] {
     if (this.dirty) throw new Error("changes wait: drain and broadcast before taking a snapshot");
-    const { policy, models, pods, columns } = this.#sections;
-    return this.#image([policy, models, pods, columns].filter((s) => s !== undefined));
+    const { policy, rules, models, pods, columns } = this.#sections;
+    return this.#image([policy, rules, models, pods, columns].filter((s) => s !== undefined));
   }
 
   #image(sections: (() => number)[]): Uint8Array[] {
@@ -626,7 +747,7 @@ export class Wire {
   }
 
   /** Reads a frame from a filter; null when it is damaged or of another format. */
-  decodeUp(data: Uint8Array): Hello | Report | Resync | null {
+  decodeUp(data: Uint8Array): Hello | Report | Resync | Decision | null {
     this.#put(data);
     const kind = this.#x.frameKind!(data.length);
     const head = this.#number("headBytes");
@@ -642,7 +763,56 @@ export class Wire {
         vmId: view.getBigUint64(16, true),
         build: view.getBigUint64(24, true),
       };
+    if (kind === this.#number("kindDecision")) return this.#decision(view, data);
     return kind === this.#number("kindReport") ? this.#report(view) : null;
+  }
+
+  #decision(view: DataView, frame: Uint8Array): Decision | null {
+    const head = this.#number("decisionHeadBytes");
+    const width = this.#number("decisionRowBytes");
+    if (view.byteLength < head) return null;
+    const name = (at: number, length: number) =>
+      at + length <= view.byteLength
+        ? utf8.decode(new Uint8Array(view.buffer, view.byteOffset + at, length))
+        : null;
+    const idSize = view.getUint16(32, true);
+    const requestId = name(head, idSize);
+    if (requestId === null) return null;
+    const candidates: Decision["candidates"] = [];
+    let p = head + ((idSize + 7) & ~7);
+    for (let left = view.getUint16(34, true); left > 0; left--) {
+      if (p + width > view.byteLength) return null;
+      const size = view.getUint16(p, true);
+      const address = name(p + width, size);
+      if (address === null) return null;
+      candidates.push({
+        address,
+        rank: view.getUint8(p + 2),
+        cachedTokens: view.getUint32(p + 4, true),
+        cost: view.getFloat64(p + 8, true),
+        inflightRequests: view.getUint32(p + 16, true),
+        pendingPrefills: view.getUint32(p + 20, true),
+      });
+      p += width + ((size + 7) & ~7);
+    }
+    const sender = new DataView(frame.buffer, frame.byteOffset);
+    return {
+      kind: "decision",
+      processId: sender.getBigUint64(8, true),
+      vmId: sender.getBigUint64(16, true),
+      tableSequence: Number(view.getBigUint64(0, true)),
+      policyVersion: view.getUint32(8, true),
+      reason: DECISION_REASONS[view.getUint8(12)] ?? "routed",
+      requestId,
+      model: view.getUint16(14, true),
+      promptTokens: view.getUint32(16, true),
+      predictedTokens: view.getUint32(20, true),
+      priority: view.getInt32(24, true),
+      schedulingMicros: view.getUint32(28, true),
+      passed: view.getUint16(36, true),
+      considered: view.getUint16(38, true),
+      candidates,
+    };
   }
 
   #report(view: DataView): Report | null {

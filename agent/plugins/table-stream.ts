@@ -1,5 +1,6 @@
 // Owns the gRPC server of the table stream; server.ts makes it listen.
 import fp from "fastify-plugin";
+import { DecisionLog } from "../table/decision-log.js";
 import { GatewayReports } from "../table/gateway-reports.js";
 import { StreamServer } from "../table/stream-server.js";
 
@@ -7,19 +8,23 @@ declare module "fastify" {
   interface FastifyInstance {
     tableStream: StreamServer;
     reports: GatewayReports;
+    decisions: DecisionLog;
   }
 }
 
 export default fp(
   async (app) => {
     const reports = new GatewayReports();
+    const decisions = new DecisionLog();
     const stream = new StreamServer({
       wire: app.wire,
       publisher: app.publisher,
       token: app.config.token,
       log: app.pino.child({ component: "table" }),
       onReport: (report) => reports.take(report, performance.now()),
+      onDecision: (decision) => decisions.take(decision, Date.now()),
     });
+    app.decorate("decisions", decisions);
     app.decorate("reports", reports);
     app.decorate("tableStream", stream);
     app.addHook("preClose", async () => stream.stop());

@@ -12,6 +12,7 @@ import {
 import { isObject } from "./merge-patch.js";
 import { readOlderSpelling } from "./older-spelling.js";
 import { PLUGIN_TYPES, PROFILE_KINDS, REFUSED_SECTIONS, UNUSED_SECTIONS } from "./plugin-catalogue.js";
+import { completedRules, ruleMistakes } from "./request-rules.js";
 import { expandShortForm } from "./short-form.js";
 
 export interface CheckedPolicy {
@@ -53,7 +54,7 @@ export function checkPolicy(value: unknown, modules: readonly string[] = []): Ch
   // What was written in the older spelling is told of where it was written.
   const told = (list: Mistake[]) =>
     older ? list.map(({ path, message }) => ({ path: older.written(path), message })) : list;
-  mistakes.push(...told(compiled.mistakes));
+  mistakes.push(...told(compiled.mistakes), ...ruleMistakes(policy, policy.trust.callers));
   if (mistakes.length > 0) return { right: false, mistakes };
   return {
     right: true,
@@ -116,7 +117,8 @@ function completed(input: PolicyInput): Policy {
     headers: { ...d.headers, ...input.headers },
     sessions: {},
     disaggregation: { ...d.disaggregation, ...input.disaggregation },
-    trust: { ...d.trust, ...input.trust },
+    trust: { ...d.trust, ...input.trust, callers: { ...d.trust.callers, ...input.trust?.callers } },
+    ...completedRules(input),
   };
 }
 

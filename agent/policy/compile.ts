@@ -9,6 +9,8 @@ import { PLUGIN_TYPES, PROFILE_KINDS, runningTypes, UNUSED_SECTIONS } from "./pl
 import type { OpParts, PluginKind, PluginType } from "./plugin-type.js";
 import type { ProgramOp, ProgramProfile, SchedulingProgram } from "./program.js";
 import { type ScrapeProgram, scrapeProgramOf } from "./scrapers.js";
+import type { RulesProgram } from "../wire.js";
+import { compileRules, ruleNotes } from "./request-rules.js";
 
 /** What is run of a policy. */
 export interface PolicyProgram {
@@ -21,6 +23,7 @@ export interface PolicyProgram {
   staleMaxMs: number;
   debugHeaders: "all" | "trusted" | "none";
   reservedFields: "reject" | "allow";
+  rules: RulesProgram;
 }
 
 /** Something that is accepted and does not act as it is written. */
@@ -64,9 +67,10 @@ export function compilePolicy(policy: Policy, modules: readonly string[] = []): 
       staleMaxMs: durationMs(limits.staleMax),
       debugHeaders: policy.headers.debugHeaders,
       reservedFields: policy.trust.reservedFields,
+      rules: compileRules(policy, policy.trust.callers),
     },
     mistakes,
-    notes,
+    notes: [...notes, ...ruleNotes(policy)],
   };
 }
 

@@ -2,6 +2,14 @@
 // each key.
 import { type Static, Type } from "typebox";
 import { DURATION_PATTERN } from "../config/duration.js";
+import {
+  callersInput,
+  callersShape,
+  DEFAULT_CALLERS,
+  DEFAULT_RULES,
+  ruleInput,
+  ruleShape,
+} from "./request-rules.js";
 
 const closed = { additionalProperties: false } as const;
 const Name = Type.String({ minLength: 1, maxLength: 255 });
@@ -182,7 +190,10 @@ export const PolicyInputSchema = Type.Object(
     headers: Type.Optional(Type.Object({ debugHeaders: Type.Optional(DebugHeaders) }, closed)),
     sessions: Type.Optional(Type.Object({}, closed)),
     disaggregation: Type.Optional(Type.Object({ mode: Type.Optional(DisaggregationMode) }, closed)),
-    trust: Type.Optional(Type.Object({ reservedFields: Type.Optional(ReservedFields) }, closed)),
+    trust: Type.Optional(
+      Type.Object({ reservedFields: Type.Optional(ReservedFields), callers: callersInput }, closed),
+    ),
+    ...ruleInput,
   },
   closed,
 );
@@ -206,7 +217,8 @@ export const PolicySchema = Type.Object(
     headers: Type.Object({ debugHeaders: DebugHeaders }, closed),
     sessions: Type.Object({}, closed),
     disaggregation: Type.Object({ mode: DisaggregationMode }, closed),
-    trust: Type.Object({ reservedFields: ReservedFields }, closed),
+    trust: Type.Object({ reservedFields: ReservedFields, callers: callersShape }, closed),
+    ...ruleShape,
   },
   closed,
 );
@@ -236,5 +248,6 @@ export const DEFAULT_POLICY: Policy = {
   headers: { debugHeaders: "trusted" },
   sessions: {},
   disaggregation: { mode: "none" },
-  trust: { reservedFields: "reject" },
+  trust: { reservedFields: "reject", callers: DEFAULT_CALLERS },
+  ...DEFAULT_RULES,
 };

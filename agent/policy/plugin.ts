@@ -15,6 +15,7 @@ export default fp<{ store: PolicyStore }>(
   async (app, { store }) => {
     const log = app.pino.child({ component: "policy" });
     const put = ({ version, program }: ActivePolicy) => {
+      app.wire.setRules(program.rules);
       app.wire.setPolicy({
         version,
         scheduling: program.scheduling,

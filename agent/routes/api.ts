@@ -5,6 +5,7 @@ import { replyError } from "../errors.js";
 import type { Pod } from "../load/pod-registry.js";
 import { ErrorSchema, PodsSchema } from "../schemas/api.js";
 import cache from "./cache.js";
+import { DecisionsQuerySchema, DecisionsSchema } from "../schemas/decisions.js";
 import policy from "./policy.js";
 
 const api: FastifyPluginAsyncTypebox = async (app) => {
@@ -25,6 +26,38 @@ const api: FastifyPluginAsyncTypebox = async (app) => {
     async () => {
       const now = performance.now();
       return { pods: app.registry.pods.map((pod) => describe(pod, now)) };
+    },
+  );
+
+  app.get(
+    "/decisions",
+    {
+      schema: {
+        summary: "Decisions that gateways recorded (decisions.sampleRate of the policy), newest first",
+        querystring: DecisionsQuerySchema,
+        response: { 200: DecisionsSchema, 400: ErrorSchema, 401: ErrorSchema },
+      },
+    },
+    async ({ query }) => {
+      const pods = new Map(app.registry.pods.map(({ config }) => [config.address, config.name]));
+      return {
+        decisions: app.decisions.latest(query.limit ?? 100, query.requestId).map((d) => ({
+          at: new Date(d.at).toISOString(),
+          gateway: d.processId.toString(16),
+          worker: d.vmId.toString(16),
+          tableSequence: d.tableSequence,
+          policyVersion: d.policyVersion,
+          reason: d.reason,
+          requestId: d.requestId,
+          promptTokens: d.promptTokens,
+          predictedTokens: d.predictedTokens,
+          priority: d.priority,
+          schedulingMs: d.schedulingMicros / 1000,
+          podsConsidered: d.considered,
+          podsPassed: d.passed,
+          candidates: d.candidates.map((c) => ({ pod: pods.get(c.address) ?? null, ...c })),
+        })),
+      };
     },
   );
 

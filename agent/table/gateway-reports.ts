@@ -21,6 +21,11 @@ export const COUNTERS = [
   "scheduling_us",
   "lost_vms",
   "table_over_limit",
+  "shed",
+  "queued",
+  "queue_evicted",
+  "queue_expired",
+  "queue_left",
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];

@@ -15,7 +15,7 @@ import type { Logger } from "pino";
 import type { Listen } from "../config/load.js";
 import { StartError } from "../errors.js";
 import { packageRoot } from "../package-root.js";
-import type { Hello, Report, Wire } from "../wire.js";
+import type { Decision, Hello, Report, Wire } from "../wire.js";
 import type { FrameSink, Publisher } from "./publisher.js";
 
 interface Frame {
@@ -31,6 +31,7 @@ export interface StreamOptions {
   token: string | null;
   log: Logger;
   onReport: (report: Report) => void;
+  onDecision: (decision: Decision) => void;
 }
 
 /** The frame format that wasm/shared writes. */
@@ -78,7 +79,7 @@ export class StreamServer {
   }
 
   #subscribe(call: Call): void {
-    const { publisher, wire, log, token, onReport } = this.#o;
+    const { publisher, wire, log, token, onReport, onDecision } = this.#o;
     if (token !== null && !authorized(call.metadata, token)) {
       log.warn({ event_type: "subscribe", peer: call.getPeer() }, "a subscriber had no valid token");
       call.emit("error", { code: status.UNAUTHENTICATED, details: "a bearer token is required" });
@@ -108,6 +109,7 @@ export class StreamServer {
         if (!message.mainThread) publisher.add(sink);
       } else if (!hello) refuse("the first frame was not a hello");
       else if (message.kind === "resync") publisher.resync(sink);
+      else if (message.kind === "decision") onDecision(message);
       else onReport(message);
     });
     const gone = () => {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { loadPackageDefinition, Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { packageRoot } from "../../agent/package-root.js";
-import { Wire } from "../../agent/wire.js";
+import { type Decision, Wire } from "../../agent/wire.js";
 import { chatml, policy } from "../wasm/table.js";
 
 interface Frame {
@@ -16,6 +16,8 @@ const BLOCK = 128;
 export class TableServer {
   readonly #streams = new Set<ServerDuplexStream<Frame, Frame>>();
   #next = 1n;
+  /** What workers recorded. */
+  readonly decisions: Decision[] = [];
   #server = new Server();
 
   private constructor(
@@ -102,6 +104,7 @@ export class TableServer {
       Subscribe: (stream: ServerDuplexStream<Frame, Frame>) => {
         stream.on("data", ({ data }: Frame) => {
           const up = this.wire.decodeUp(data);
+          if (up?.kind === "decision") this.decisions.push(up);
           if (up?.kind !== "hello" && up?.kind !== "resync") return;
           this.publish();
           for (const frame of this.wire.snapshot()) stream.write({ data: frame });

@@ -8,6 +8,7 @@ export interface Seen {
   path: string;
   headers: IncomingMessage["headers"];
   bytes: number;
+  body: string;
 }
 
 export class Upstream {
@@ -22,12 +23,17 @@ export class Upstream {
 
   static async start(): Promise<Upstream> {
     const server = createServer((req, res) => {
-      let bytes = 0;
-      req.on("data", (chunk: Buffer) => {
-        bytes += chunk.length;
-      });
+      const chunks: Buffer[] = [];
+      req.on("data", (chunk: Buffer) => chunks.push(chunk));
       req.on("end", () => {
-        const seen = { method: req.method!, path: req.url!, headers: req.headers, bytes };
+        const body = Buffer.concat(chunks);
+        const seen: Seen = {
+          method: req.method!,
+          path: req.url!,
+          headers: req.headers,
+          bytes: body.length,
+          body: body.toString(),
+        };
         upstream.seen.push(seen);
         if (upstream.handler(seen, res)) return;
         res.setHeader("x-upstream", String(upstream.port));

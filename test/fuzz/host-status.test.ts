@@ -282,6 +282,32 @@ describe.each(STATUSES)("when the host returns %s", (_name, status) => {
     });
   });
 
+  test("for the change of a body's model, the request is refused with 500", async () => {
+    const { host, failing, agent, process } = await gateway();
+    host.receive(agent.rules({ requests: { rewrites: [{ model: "public", targets: [{ model: "m" }] }] } }));
+    failing["proxy_set_buffer_bytes"] = status;
+    const r = host.chat({ ...BODY, model: "public" });
+    expect(r.reply?.status).toBe(500);
+    r.end();
+    expect(inFlight(process)).toBe(0n);
+  });
+
+  test("for filter state, the request is decided as ever", async () => {
+    const { host, failing, agent } = await gateway();
+    host.receive(agent.rules({ decisions: { filterState: true } }));
+    failing["proxy_set_property"] = status;
+    expect(host.chat(BODY).header(DESTINATION)).toMatch(/^10\.0\.0\.2/);
+  });
+
+  test("for a client certificate's names, the caller is not trusted", async () => {
+    const { host, failing, agent } = await gateway();
+    host.receive(agent.rules({ requests: { overrides: ["gone"] } }, { principals: ["*"] }));
+    failing["proxy_get_property"] = status;
+    const r = host.chat(BODY, [["x-model-override", "gone"]]);
+    expect(r.reply).toBeNull();
+    expect(r.header(DESTINATION)).toBeDefined();
+  });
+
   describe("to a call about a response", () => {
     test("for the upstream's address, the counts stay with the pod that was chosen", async () => {
       const { host, failing, process } = await gateway();

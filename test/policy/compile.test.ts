@@ -68,6 +68,33 @@ describe("a policy that is right", () => {
       staleMaxMs: 600_000,
       debugHeaders: "trusted",
       reservedFields: "reject",
+      rules: {
+        callers: { principals: [], claim: null, tokens: [] },
+        maxTimeoutMs: 600_000,
+        maxRetries: 3,
+        objectives: [],
+        overrides: [],
+        rewrites: [],
+        saturation: {
+          detector: "utilization-detector",
+          queueDepthThreshold: 5,
+          kvCacheUtilThreshold: 0.8,
+          headroom: 0,
+          concurrencyMode: "requests",
+          maxConcurrency: 100,
+          maxTokenConcurrency: 1_000_000,
+        },
+        queue: {
+          enabled: false,
+          maxRequests: 512,
+          maxBytes: 67_108_864,
+          maxBodyBytes: 1_048_576,
+          ttlMs: 30_000,
+        },
+        sampleRate: 0,
+        filterState: false,
+        slowSharingMs: 100,
+      },
     });
     expect(notes).toEqual([]);
   });

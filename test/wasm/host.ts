@@ -32,6 +32,7 @@ export interface LocalReply {
   status: number;
   details: string;
   body: string;
+  headers: Record<string, string>;
 }
 
 export interface HostOptions {
@@ -48,6 +49,7 @@ export interface HostOptions {
 export class Request {
   readonly responseHeaders: Headers = [];
   readonly properties = new Map<string, Uint8Array>();
+  readonly filterState = new Map<string, string>();
   body = new Uint8Array();
   responseBody = new Uint8Array();
   reply: LocalReply | null = null;
@@ -167,6 +169,8 @@ export class Host {
     this.process.nowNs += BigInt(Math.round(ms * 1e6));
     this.#current = null;
     this.#x["proxy_on_tick"]!(1);
+    // The effective context ends with the callback.
+    this.#current = null;
   }
 
   /** Opens the stream if needed and hands over frames as gRPC messages. */
@@ -312,18 +316,36 @@ export class Host {
         if (!source) return NOT_FOUND;
         return this.#give(source.subarray(start, start + n), outAt, outSize);
       },
+      proxy_set_buffer_bytes: (kind: number, start: number, n: number, p: number, size: number) => {
+        const r = this.#current;
+        if (kind !== 0 || !r) return NOT_FOUND;
+        // Envoy replaces a whole buffer, prepends or appends; it edits nothing in the middle.
+        if (start !== 0 || n < r.body.length) return 2;
+        r.body = this.#bytes(p, size).slice();
+        return OK;
+      },
+      proxy_set_property: (p: number, n: number, v: number, vn: number) => {
+        this.#current?.filterState.set(this.#text(p, n), this.#text(v, vn));
+        return OK;
+      },
       proxy_get_property: (p: number, n: number, outAt: number, outSize: number) => {
         const value = this.#current?.properties.get(this.#text(p, n));
         return value ? this.#give(value, outAt, outSize) : NOT_FOUND;
       },
-      proxy_send_local_response: (status: number, d: number, dn: number, b: number, bn: number) => {
+      proxy_send_local_response: ((...a: number[]) => {
+        const [status, d, dn, b, bn, h, hn] = a as [number, number, number, number, number, number, number];
         const r = this.#current!;
-        r.reply = { status, details: this.#text(d, dn), body: this.#text(b, bn) };
+        r.reply = {
+          status,
+          details: this.#text(d, dn),
+          body: this.#text(b, bn),
+          headers: Object.fromEntries(this.#pairs(h, hn)),
+        };
         // Envoy runs the response callbacks of the same stream before the call returns.
         this.call(r, "proxy_on_response_headers", 1, 0);
         this.call(r, "proxy_on_response_body", bn, 1);
         return OK;
-      },
+      }) as never,
       proxy_continue_stream: () => {
         this.#current!.resumed++;
         return OK;

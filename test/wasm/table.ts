@@ -2,6 +2,13 @@
 import { checkPolicy } from "../../agent/policy/check.js";
 import type { SchedulingProgram } from "../../agent/policy/program.js";
 import { type PodRow, type TablePolicy, type TemplateProgram, Wire } from "../../agent/wire.js";
+import {
+  type Callers,
+  compileRules,
+  completedRules,
+  DEFAULT_CALLERS,
+  type RuleInput,
+} from "../../agent/policy/request-rules.js";
 
 const text = new TextEncoder();
 
@@ -93,6 +100,18 @@ export class TestAgent {
     const tokens = Uint32Array.from(prompt.subarray(0, prompt.length - (prompt.length % 16)));
     const hashes = BigUint64Array.from({ length: tokens.length / 16 }, () => this.#next++);
     this.wire.store(pod, this.model, { hashes, parent: null, tokens, blockSize: 16, lora: "", salt });
+  }
+
+  /** Frames that bring rules: what is left out has its default. */
+  rules(input: RuleInput, callers: Partial<Callers> = {}): Uint8Array[] {
+    this.wire.setRules(compileRules(completedRules(input), { ...DEFAULT_CALLERS, ...callers }));
+    return this.wire.drain();
+  }
+
+  /** Frames that bring load columns. */
+  loads(change: (row: PodRow) => Partial<PodRow>): Uint8Array[] {
+    this.wire.setLoads(this.pods.map((row) => ({ ...row, ...change(row) })));
+    return this.wire.drain();
   }
 
   snapshot(): Uint8Array[] {

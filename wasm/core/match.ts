@@ -24,6 +24,7 @@ const alive: usize = heap.alloc(MAX_PODS >> 3);
 const metas: usize = heap.alloc(BATCH << 2);
 const blocks: usize = heap.alloc(MAX_PODS << 2); // matched blocks per pod
 const tokens: usize = heap.alloc(MAX_PODS << 2); // predicted cached tokens per pod
+const kept: usize = heap.alloc(MAX_PODS << 2);
 
 /** Predicted cached tokens of pod `i` after `matchPrompt`, floored to its KV block. */
 // @ts-ignore: decorator
@@ -54,6 +55,22 @@ export function matchPut(pod: u32, cachedTokens: u32): void {
 export function matchClear(): void {
   memory.fill(blocks, 0, <usize>podHigh << 2);
   memory.fill(tokens, 0, <usize>podHigh << 2);
+}
+
+/**
+ * Makes cached prefixes count half (`share` 1) or nothing (0) in the pick to come, for a request that weighs load more;
+ * `matchRestore` brings back what is really expected to be cached.
+ */
+export function matchWeigh(share: u32): void {
+  memory.copy(kept, tokens, <usize>podHigh << 2);
+  for (let pod: u32 = 0; pod < podHigh; pod++) {
+    const at = tokens + (<usize>pod << 2);
+    store<u32>(at, (load<u32>(at) * share) >> 1);
+  }
+}
+
+export function matchRestore(): void {
+  memory.copy(tokens, kept, <usize>podHigh << 2);
 }
 
 /**

@@ -163,6 +163,13 @@ export function podKnown(i: u32): bool {
 export function podReady(i: u32): bool {
   return load<u8>(flags + i) == 3;
 }
+/** Makes a pod count as not ready until `podsShow`: for one pick. */
+export function podHide(i: u32): void {
+  store<u8>(flags + i, load<u8>(flags + i) | 4);
+}
+export function podsShow(): void {
+  for (let i: u32 = 0; i < podHigh; i++) store<u8>(flags + i, load<u8>(flags + i) & 3);
+}
 // @ts-ignore: decorator
 @inline
 export function podDecodes(i: u32): bool {

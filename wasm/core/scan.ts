@@ -85,6 +85,9 @@ const VALUE_MAX: usize = 4096;
 export let hasModel: u32 = 0;
 export let modelPtr: usize = 0;
 export let modelLen: u32 = 0;
+/** Where the model's value stands in the body, quotes included. */
+export let modelFrom: usize = 0;
+export let modelTo: usize = 0;
 export let userPtr: usize = 0;
 export let userLen: u32 = 0;
 export let saltPtr: usize = 0;
@@ -214,6 +217,8 @@ function value(field: u32): bool {
       const ok = keep(0);
       hasModel = !ok ? 0 : c == 0x22 ? 1 : 2;
       modelPtr = keptPtr;
+      modelFrom = start;
+      modelTo = at;
       modelLen = keptLen;
       // No model has so long a name: what is cut off must not turn it into another one.
       if (ok && c == 0x22 && copyFull) modelLen = 0;

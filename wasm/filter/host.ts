@@ -18,7 +18,9 @@ import {
   proxy_remove_header,
   proxy_replace_header,
   proxy_send_local_response,
+  proxy_set_buffer,
   proxy_set_effective_context,
+  proxy_set_property,
   proxy_set_shared,
   proxy_set_tick_period,
   random_get,
@@ -99,9 +101,19 @@ export function buffer(kind: u32, start: u32, n: u32): u32 {
   return take(proxy_get_buffer(kind, start, n, OUT, OUT + 4));
 }
 
+/** Replaces the whole of a buffer of `old` bytes. */
+export function replaceBuffer(kind: u32, old: u32, p: usize, n: usize): u32 {
+  return proxy_set_buffer(kind, 0, old, p, n);
+}
+
 export function property(path: Text): u32 {
   clear();
   return take(proxy_get_property(path.at, path.size, OUT, OUT + 4));
+}
+
+/** Puts a value into filter state, for access logs, as `wasm.` and the name. */
+export function setProperty(name: Text, p: usize, n: usize): u32 {
+  return proxy_set_property(name.at, name.size, p, n);
 }
 
 export function sendLocal(

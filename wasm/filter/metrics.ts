@@ -64,6 +64,21 @@ export const C_LOST_VMS: u32 = 16;
 // @ts-ignore: decorator
 @inline
 export const C_OVER_LIMIT: u32 = 17;
+// @ts-ignore: decorator
+@inline
+export const C_SHED: u32 = 18;
+// @ts-ignore: decorator
+@inline
+export const C_QUEUED: u32 = 19;
+// @ts-ignore: decorator
+@inline
+export const C_QUEUE_EVICTED: u32 = 20;
+// @ts-ignore: decorator
+@inline
+export const C_QUEUE_EXPIRED: u32 = 21;
+// @ts-ignore: decorator
+@inline
+export const C_QUEUE_LEFT: u32 = 22;
 
 const NAMES: StaticArray<Text> = [
   text("warmgate_decisions_success_total"),
@@ -84,6 +99,11 @@ const NAMES: StaticArray<Text> = [
   text("warmgate_scheduling_us_total"),
   text("warmgate_lost_vms_total"),
   text("warmgate_table_over_limit_total"),
+  text("warmgate_shed_total"),
+  text("warmgate_queued_total"),
+  text("warmgate_queue_evicted_total"),
+  text("warmgate_queue_expired_total"),
+  text("warmgate_queue_left_total"),
 ];
 // Of the VM that reported last: workers of one process hold the same table.
 const MEMORY = text("warmgate_memory_bytes");
@@ -92,6 +112,7 @@ const REGIONS = text("warmgate_table_region_bytes");
 const ENTRIES = text("warmgate_table_entries");
 const SESSION_HITS = text("warmgate_session_affinity_hits_total");
 const SESSION_MISSES = text("warmgate_session_affinity_misses_total");
+const QUEUE = text("warmgate_queue_requests");
 const SCHEDULING = text("warmgate_scheduling_duration_us");
 
 const values: usize = heap.alloc(REPORT_COUNTER_COUNT << 3);
@@ -109,6 +130,7 @@ let hitsCounter: u32 = 0;
 let missesCounter: u32 = 0;
 let flushedHits: u64 = 0;
 let flushedMisses: u64 = 0;
+let queue: u32 = 0;
 
 export function metricsDefine(): void {
   for (let i: u32 = 0; i < REPORT_COUNTER_COUNT; i++) metricId(i);
@@ -116,6 +138,7 @@ export function metricsDefine(): void {
   memoryGauge = defineMetric(METRIC_GAUGE, MEMORY.at, MEMORY.size);
   tableGauge = defineMetric(METRIC_GAUGE, TABLE.at, TABLE.size);
   regionsGauge = defineMetric(METRIC_GAUGE, REGIONS.at, REGIONS.size);
+  queue = defineMetric(METRIC_GAUGE, QUEUE.at, QUEUE.size);
   entriesGauge = defineMetric(METRIC_GAUGE, ENTRIES.at, ENTRIES.size);
   hitsCounter = defineMetric(METRIC_COUNTER, SESSION_HITS.at, SESSION_HITS.size);
   missesCounter = defineMetric(METRIC_COUNTER, SESSION_MISSES.at, SESSION_MISSES.size);
@@ -146,6 +169,11 @@ export function counter(i: u32): u64 {
 export function recordScheduling(micros: u64): void {
   recordMetric(scheduling, micros);
   count(C_SCHEDULING_US, micros);
+}
+
+/** Counts requests that wait, of all workers. */
+export function queueGauge(by: i64): void {
+  addMetric(queue, by);
 }
 
 export function metricsFlush(): void {

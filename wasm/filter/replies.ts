@@ -7,15 +7,42 @@ export class Reply {
     public status: u32,
     public details: Text,
     public body: Text,
+    public headers: Text,
   ) {}
 }
 
-function reply(status: u32, code: string, type: string, message: string): Reply {
+/** `dropped`: why overload dropped the request, told as llm-d's router tells it. */
+function reply(status: u32, code: string, type: string, message: string, dropped: string = ""): Reply {
   return new Reply(
     status,
     text("warmgate_" + code),
     text('{"error":{"message":"' + message + '","type":"' + type + '","param":null,"code":"' + code + '"}}'),
+    headersOf(dropped),
   );
+}
+
+/** Seconds until a client that was turned away for overload may come again. */
+const RETRY_AFTER = "1";
+
+/** Headers of an answer as the ABI wants them: count, sizes of names and values, then each with a final zero. */
+function headersOf(dropped: string): Text {
+  const pairs: StaticArray<string> = dropped.length
+    ? ["content-type", "application/json", "retry-after", RETRY_AFTER, "x-llm-d-request-dropped-reason", dropped]
+    : ["content-type", "application/json"];
+  const p = heap.alloc(512);
+  store<u32>(p, pairs.length >> 1);
+  let at = p + 4 + (<usize>pairs.length << 2);
+  for (let i = 0; i < pairs.length; i++) {
+    const t = text(pairs[i]);
+    store<u32>(p + 4 + (<usize>i << 2), <u32>t.size);
+    memory.copy(at, t.at, t.size);
+    store<u8>(at + t.size, 0);
+    at += t.size + 1;
+  }
+  const whole = changetype<Text>(heap.alloc(offsetof<Text>()));
+  whole.at = p;
+  whole.size = at - p;
+  return whole;
 }
 
 const INVALID = "invalid_request_error";
@@ -34,19 +61,61 @@ export const RESERVED = reply(
 );
 export const TOO_LARGE = reply(413, "body_too_large", INVALID, "The request body is larger than this gateway accepts.");
 
-const TYPE_NAME = text("content-type");
-const TYPE_VALUE = text("application/json");
-const headers: usize = heap.alloc(64);
-const headersSize: usize = 4 + 8 + TYPE_NAME.size + 1 + TYPE_VALUE.size + 1;
-store<u32>(headers, 1);
-store<u32>(headers, <u32>TYPE_NAME.size, 4);
-store<u32>(headers, <u32>TYPE_VALUE.size, 8);
-memory.copy(headers + 12, TYPE_NAME.at, TYPE_NAME.size);
-store<u8>(headers + 12 + TYPE_NAME.size, 0);
-memory.copy(headers + 13 + TYPE_NAME.size, TYPE_VALUE.at, TYPE_VALUE.size);
-store<u8>(headers + 13 + TYPE_NAME.size + TYPE_VALUE.size, 0);
+const OVERLOADED = "overloaded_error";
+export const SATURATED = reply(
+  429,
+  "saturated",
+  OVERLOADED,
+  "All pods are busy; try again, or ask with a higher priority.",
+  "rejected-saturated",
+);
+export const EVICTED = reply(
+  429,
+  "evicted",
+  OVERLOADED,
+  "The queue is full and others come first; try again.",
+  "evicted-queue-pressure",
+);
+export const TTL_EXPIRED = reply(
+  429,
+  "queue_timeout",
+  OVERLOADED,
+  "No pod had room in time; try again.",
+  "rejected-ttl-expired",
+);
+export const NO_ENDPOINTS = reply(
+  503,
+  "no_pods",
+  OVERLOADED,
+  "No pod serves this request at present; try again.",
+  "rejected-no-endpoints",
+);
+export const NOT_CACHED = reply(
+  412,
+  "prefix_not_cached",
+  INVALID,
+  "No part of the prompt is cached on the pod that it would go to (Prefer: if-available).",
+);
+export const OVERRIDE_DENIED = reply(
+  403,
+  "model_override_not_allowed",
+  INVALID,
+  "The policy does not allow this model in x-model-override.",
+);
+export const TOO_LARGE_TO_EDIT = reply(
+  413,
+  "body_too_large_to_rewrite",
+  INVALID,
+  "The body is too large to change its model (limits.bodyReadBytes of the policy).",
+);
+export const MODEL_NOT_WRITTEN = reply(
+  500,
+  "model_not_written",
+  "server_error",
+  "The gateway could not change the model in the body.",
+);
 
 /** Answers the request of the current context; returns the host's status. */
 export function answer(r: Reply): u32 {
-  return sendLocal(r.status, r.details, r.body.at, r.body.size, headers, headersSize);
+  return sendLocal(r.status, r.details, r.body.at, r.body.size, r.headers.at, r.headers.size);
 }

@@ -1,6 +1,8 @@
 // One pass over a request's headers: what the filter needs from them, and which of them only a router may set.
 import { Text, text } from "./abi/memory";
 import { MAP_REQUEST, OK } from "./abi/types";
+import { claimHeader, claimHeaderSize } from "../core/request-rules";
+import { claimTake, controlLength, controlsClear, controlTake } from "./control-headers";
 import { headerPairs, removeHeader, resultAt, resultSize } from "./host";
 
 // Fields of a request, as spans into the pairs that the host gave; valid until the callback ends.
@@ -100,6 +102,7 @@ export function readRequestHeaders(): i32 {
   traceSize = 0;
   contentLength = -1;
   cookieCount = 0;
+  controlsClear();
   if (headerPairs(MAP_REQUEST) != OK || resultSize < 4) return -1;
   const end = resultAt + resultSize;
   const count = load<u32>(resultAt);
@@ -116,7 +119,11 @@ export function readRequestHeaders(): i32 {
       // A repeated name is removed whole by the first call; the second finds nothing, which is as good.
       removeHeader(MAP_REQUEST, at, n);
       removed++;
-    } else take(at, n, value, vn);
+    } else {
+      take(at, n, value, vn);
+      if (controlLength(n)) controlTake(at, n, value, vn);
+      if (claimHeaderSize && n == claimHeaderSize && memory.compare(at, claimHeader, n) == 0) claimTake(value, vn);
+    }
     at = value + vn + 1;
   }
   return removed;

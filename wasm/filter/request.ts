@@ -10,23 +10,24 @@ import {
   pickPassed,
   prefillWork,
 } from "../core/pick";
-import { bestMatch, matchBlocks, matchClear, matchPrompt, matchTokens } from "../core/match";
+import { bestMatch, matchBlocks, matchClear, matchPrompt, matchRestore, matchTokens, matchWeigh } from "../core/match";
 import { foundBytesPerToken, foundModel, foundRoot, foundTemplate, modelDefault, modelFind, modelsKnown } from "../core/models";
 import {
   podAddress,
   podAddressSize,
   podPendingRequests,
   podsReady,
+  podsShow,
 } from "../core/pods";
 import { blockBytes, blockKey, bodyRead, policyKnown, reservedAction, saltKey0, saltKey1 } from "../core/policy";
 import { headerCount, headerName, headerNameSize } from "../core/program";
 import { factsHeader, factsSet } from "../core/request-facts";
+import { ruleAny, ruleFlags } from "../core/request-rules";
+import { hideFullPods } from "../core/saturation";
 import {
   cacheKeyLen,
   cacheKeyPtr,
   hasModel,
-  modelLen,
-  modelPtr,
   outLen,
   outPtr,
   promptIsComplete,
@@ -47,7 +48,17 @@ import { cookieValue, cookieValuePtr, cookieValueLen, deriveSession, keyedSessio
 import { speculativeAdd } from "../core/speculative";
 import { fnv64 } from "../shared/fnv";
 import { hashBlocks } from "../shared/hash";
-import { RESERVED_REJECT } from "../shared/layout";
+import {
+  DECISION_FILTERED_OUT,
+  DECISION_NO_PODS,
+  DECISION_NO_TABLE,
+  DECISION_NOT_CACHED,
+  DECISION_ROUTED,
+  DECISION_SATURATED,
+  RESERVED_REJECT,
+  RULE_REWRITE,
+  RULES_QUEUE_ON,
+} from "../shared/layout";
 import { sipHi, sipLo, siphash128, siphash64 } from "../shared/siphash";
 import { Text, text } from "./abi/memory";
 import { BUFFER_REQUEST_BODY, CONTINUE, MAP_REQUEST, OK, STOP } from "./abi/types";
@@ -68,22 +79,37 @@ import {
   count,
   recordScheduling,
 } from "./metrics";
+import { decisionRecord, decisionsWatched } from "./decision-record";
+import { chooseModel, chosenModel, chosenModelSize, modelRewritten, writeModel } from "./model-rewrite";
+import { ADMIT, admit, SHED, WAIT } from "./queue";
 import {
   answer,
   EMPTY_BODY,
   MALFORMED,
   MODEL_MISSING,
+  MODEL_NOT_WRITTEN,
   MODEL_TYPE,
   MODEL_UNKNOWN,
   NOT_AN_OBJECT,
+  NOT_CACHED,
+  OVERRIDE_DENIED,
   Reply,
   RESERVED,
+  SATURATED,
   TOO_DEEP,
   TOO_LARGE,
+  TOO_LARGE_TO_EDIT,
 } from "./replies";
+import {
+  CONTROL_BALANCED,
+  CONTROL_IF_CACHED,
+  CONTROL_IGNORE_CACHE,
+  controlsRead,
+} from "./request-controls";
 import * as headers from "./request-headers";
 import {
   DISPATCHED,
+  QUEUED,
   REFUSING,
   REPLIED,
   REQUEST_ID_MAX,
@@ -155,6 +181,7 @@ export function onRequestHeaders(id: u32, endOfStream: bool): u32 {
   }
   keepIds(s);
   earlySession(s);
+  controlsRead(s);
   const api = headers.scheduledApi();
   if (api < 0 || !bodyMode || (bodiesHeldBack >= 3 && !bodySeen)) {
     decideOnHeaders(s);
@@ -312,39 +339,64 @@ function decideOnBody(s: Stream, size: u32, whole: bool): u32 {
   if (hasModel == 2) return refuse(s, MODEL_TYPE);
   if (hasModel == 0 && !truncated) return refuse(s, MODEL_MISSING);
   const usable = tableUsable(t0);
+  if (ruleAny(RULE_REWRITE)) bodySession(s);
+  if (!chooseModel(s, sessionSpread(s))) return refuse(s, OVERRIDE_DENIED);
   if (hasModel == 1 && usable && modelsKnown()) {
-    if (!modelFind(modelPtr, modelLen)) return refuse(s, MODEL_UNKNOWN);
+    if (!modelFind(chosenModel, chosenModelSize)) return refuse(s, MODEL_UNKNOWN);
     if (foundTemplate != guess) {
       status = scanRequest(body, n, s.api, truncated, foundTemplate);
       if (status != SCAN_OK) return refuse(s, MALFORMED);
     }
   }
+  if (s.priority < 0 || ruleFlags & RULES_QUEUE_ON) {
+    const verdict = usable ? admit(s, modelsKnown() ? foundModel : ANY_MODEL, size, !truncated, t0) : ADMIT;
+    if (verdict == SHED) {
+      if (decisionsWatched()) decisionRecord(s, DECISION_SATURATED, foundModel, false);
+      return refuse(s, SATURATED);
+    }
+    if (verdict == WAIT) {
+      waitingAdd(-1);
+      s.state = QUEUED;
+      return STOP;
+    }
+  }
+  if (modelRewritten) {
+    if (truncated) return refuse(s, TOO_LARGE_TO_EDIT);
+    if (!writeModel(body, n)) return refuse(s, MODEL_NOT_WRITTEN);
+  }
   waitingAdd(-1);
   s.streaming = scannedStream;
-  if (!s.sessionSize) {
-    const useKey = cacheKeyLen > 0;
-    s.sessionSize = <u16>deriveSession(
-      sessionKey0,
-      sessionKey1,
-      s.credentialLo,
-      s.credentialHi,
-      useKey ? cacheKeyPtr : userPtr,
-      useKey ? cacheKeyLen : userLen,
-      sessionAt(s),
-    );
-  }
-  schedule(s, usable, t0);
-  return CONTINUE;
+  bodySession(s);
+  return schedule(s, usable, t0);
 }
 
-function schedule(s: Stream, usable: bool, t0: u64): void {
+/** Decides a request that has waited, whole, in the queue; CONTINUE, or STOP when it was refused after all. */
+export function decideAgain(s: Stream): u32 {
+  return decideOnBody(s, s.bodySize, true);
+}
+
+/** The session of a request whose headers gave none, from its scanned body. */
+function bodySession(s: Stream): void {
+  if (s.sessionSize) return;
+  const useKey = cacheKeyLen > 0;
+  s.sessionSize = <u16>deriveSession(
+    sessionKey0,
+    sessionKey1,
+    s.credentialLo,
+    s.credentialHi,
+    useKey ? cacheKeyPtr : userPtr,
+    useKey ? cacheKeyLen : userLen,
+    sessionAt(s),
+  );
+}
+
+function schedule(s: Stream, usable: bool, t0: u64): u32 {
   const model = usable && modelsKnown() ? foundModel : ANY_MODEL;
   const promptTokens = <f64>max(outLen, s.bodySize > bodyRead ? s.bodySize : outLen) / foundBytesPerToken;
   if (!usable || !policyKnown || !renderExact || outLen == 0) {
     if (usable && policyKnown && !renderExact) count(C_INEXACT);
     matchClear();
-    route(s, model, max(promptTokens, 1), sessionSpread(s), 0, t0, now());
-    return;
+    return route(s, model, max(promptTokens, 1), sessionSpread(s), 0, t0, now());
   }
   const root = saltLen ? siphash64(saltKey0 ^ foundRoot, saltKey1, saltPtr, saltLen) : foundRoot;
   const blocks = min(outLen, RENDER_BYTES) / blockBytes;
@@ -353,20 +405,28 @@ function schedule(s: Stream, usable: bool, t0: u64): void {
   matchPrompt(hashes, blocks, blockBytes, foundBytesPerToken, ends, t0 / 1000000);
   // The first block that no pod holds: what many prompts share says nothing of where this one should go.
   const spread = blocks ? load<u64>(hashes + (<usize>min(blocks - 1, bestMatch()) << 3)) : sessionSpread(s);
-  route(s, model, max(promptTokens, 1), spread, blocks, t0, now());
+  return route(s, model, max(promptTokens, 1), spread, blocks, t0, now());
 }
 
-/** Picks, counts and writes the headers that carry the decision. Each header is written once. */
-function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u32, t0: u64, t1: u64): void {
+/**
+ * Picks, counts and writes the headers that carry the decision. Each header is written once. CONTINUE, or STOP when
+ * the request was refused.
+ */
+function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u32, t0: u64, t1: u64): u32 {
   s.state = DISPATCHED;
   s.promptTokens = <u32>promptTokens;
   if (!s.keepSession && s.sessionSize) setHeader(MAP_REQUEST, SESSION, sessionAt(s), s.sessionSize);
   if (!tableUsable(t0) || podsReady == 0) {
-    count(tableUsable(t0) ? C_NO_PODS : C_FALLBACK);
+    const known = tableUsable(t0);
+    count(known ? C_NO_PODS : C_FALLBACK);
     s.dispatchNs = t0;
-    return;
+    if (decisionsWatched()) decisionRecord(s, known ? DECISION_NO_PODS : DECISION_NO_TABLE, model, false);
+    return CONTINUE;
   }
   tellFacts(s, model == ANY_MODEL ? 0 : foundRoot);
+  const hidden = (ruleFlags & RULES_QUEUE_ON) != 0 && hideFullPods(model, t0);
+  const weighed = (s.controls & (CONTROL_BALANCED | CONTROL_IGNORE_CACHE)) != 0;
+  if (weighed) matchWeigh(s.controls & CONTROL_BALANCED ? 1 : 0);
   let found = pick(model, promptTokens, spread, perPodRate, t0);
   if (found) {
     // The columns are up to a tick old; the best few are looked at live before the choice is final.
@@ -376,19 +436,28 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
     }
     if (changed) found = pick(model, promptTokens, spread, perPodRate, t0);
   }
+  if (weighed) matchRestore();
+  if (hidden) podsShow();
   count(C_CANDIDATES, pickCandidates);
   count(C_PASSED, pickPassed);
   const t2 = now();
   if (!found) {
     count(pickCandidates ? C_FILTERED_OUT : C_NO_PODS);
     s.dispatchNs = t2;
-    return;
+    if (decisionsWatched()) {
+      decisionRecord(s, pickCandidates ? DECISION_FILTERED_OUT : DECISION_NO_PODS, model, true);
+    }
+    return CONTINUE;
   }
   s.candidates = found;
   s.candidate0 = <u16>picked(0);
   s.candidate1 = found > 1 ? <u16>picked(1) : 0xffff;
   s.candidate2 = found > 2 ? <u16>picked(2) : 0xffff;
   const pod = picked(0);
+  if (s.controls & CONTROL_IF_CACHED && promptTokens > 0 && matchTokens(pod) == 0) {
+    if (decisionsWatched()) decisionRecord(s, DECISION_NOT_CACHED, model, true);
+    return refuse(s, NOT_CACHED);
+  }
   writeDestination(found);
   s.pod = pod;
   s.predicted = matchTokens(pod);
@@ -414,6 +483,8 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   s.matchUs = <u32>((t1 - t0) / 1000);
   s.pickUs = <u32>((t2 - t1) / 1000);
   recordScheduling(s.schedulingUs);
+  if (decisionsWatched()) decisionRecord(s, DECISION_ROUTED, model, true);
+  return CONTINUE;
 }
 
 /** What the policy's program looks at beside the prompt. The adapter's root is 0 when nothing is known of it. */

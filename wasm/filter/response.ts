@@ -9,7 +9,7 @@ import {
   podObserveRate,
 } from "../core/pods";
 import { debugHeaders } from "../core/policy";
-import { DEBUG_ALL } from "../shared/layout";
+import { DEBUG_ALL, DEBUG_TRUSTED } from "../shared/layout";
 import { Text, text } from "./abi/memory";
 import {
   BUFFER_RESPONSE_BODY,
@@ -24,10 +24,13 @@ import {
 import { bodyMode } from "./configuration";
 import { buffer, getHeader, now, property, resultAt, resultSize, scratch, setHeader } from "./host";
 import { countPrefill, countRequest, gaugeSlot, leaveOut } from "./inflight";
-import { C_LEFT_OUT, C_MOVED, count } from "./metrics";
+import { C_LEFT_OUT, C_MOVED, C_QUEUE_LEFT, count } from "./metrics";
+import { queueForget } from "./queue";
 import { recordFirstToken, recordRequest } from "./report";
+import { CONTROL_TRUSTED } from "./request-controls";
 import {
   DISPATCHED,
+  QUEUED,
   requestIdAt,
   Stream,
   streamDrop,
@@ -76,7 +79,7 @@ export function onResponseHeaders(s: Stream, endOfStream: bool): u32 {
   if (s.state != DISPATCHED) return CONTINUE;
   if (s.pod >= 0) followHost(s);
   if (endOfStream) s.responseDone = true;
-  if (debugHeaders != DEBUG_ALL) return CONTINUE;
+  if (debugHeaders != DEBUG_ALL && (debugHeaders != DEBUG_TRUSTED || !(s.controls & CONTROL_TRUSTED))) return CONTINUE;
   writeDebugHeaders(s);
   if (endOfStream || s.streaming || s.promptTokens == 0 || !bodyMode || !shortJson()) return CONTINUE;
   s.holdResponse = true;
@@ -207,6 +210,10 @@ export function onStreamEnd(s: Stream): void {
   if (s.state == DISPATCHED && s.pod >= 0) {
     if (!s.responseDone) blame(s, t);
     recordRequest(<u32>s.pod, s.promptTokens, s.predicted);
+  }
+  if (s.state == QUEUED) {
+    queueForget(s);
+    count(C_QUEUE_LEFT);
   }
   // Also for a request that was refused after its decision, when its body grew over the limit.
   releasePrefill(s, t);

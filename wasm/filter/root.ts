@@ -21,9 +21,11 @@ import {
   setTick,
   sharedCas,
 } from "./host";
+import { decisionBudget } from "./decision-record";
 import { inflightReadAll } from "./inflight";
 import { C_SUCCESS, C_WATCHDOG, count, metricsDefine, metricsFlush, processCounter } from "./metrics";
 import { owedTick, resume } from "./owed";
+import { queueTick } from "./queue";
 import { sendReport } from "./report";
 import { bodySeen, decideOnHeaders, RENDER_BYTES, resumedBlind, resumingEnds, setArrivalRate } from "./request";
 import { streamWalk, streamsOwed, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
@@ -97,8 +99,10 @@ export function onTick(): void {
   if (<usize>bodyRead > memoryLimit()) memoryInit(bodyRead + 1048576);
   streamTick(t);
   inflightReadAll(t);
+  queueTick(t);
   if (t - lastSecond >= 1000000000) {
     metricsFlush();
+    decisionBudget();
     const decisions = processCounter(C_SUCCESS);
     const seconds = <f64>(t - lastSecond) / 1e9;
     if (lastDecisions && decisions >= lastDecisions) {

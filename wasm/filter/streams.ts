@@ -19,6 +19,10 @@ export const WAITING: u8 = 1;
 // @ts-ignore: decorator
 @inline
 export const DISPATCHED: u8 = 2;
+/** Waits for room on a pod, its whole body buffered. */
+// @ts-ignore: decorator
+@inline
+export const QUEUED: u8 = 5;
 /** Answered by the filter itself. */
 // @ts-ignore: decorator
 @inline
@@ -75,21 +79,27 @@ export class Stream {
   dispatchNs: u64;
   credentialLo: u64;
   credentialHi: u64;
+  /** Whose request it is, for fair shares; a keyed hash. */
+  tenant: u64;
+  /** Below zero: sheddable. */
+  priority: i32;
+  /** Bits CONTROL_*. */
+  controls: u8;
 }
 
 // Behind the fields: the session id, the request id, the trace id.
 // @ts-ignore: decorator
 @inline
-const SESSION_AT: usize = 128;
+const SESSION_AT: usize = 192;
 // @ts-ignore: decorator
 @inline
-const REQUEST_ID_AT: usize = 256;
+const REQUEST_ID_AT: usize = 320;
 // @ts-ignore: decorator
 @inline
-const TRACE_AT: usize = 320;
+const TRACE_AT: usize = 384;
 // @ts-ignore: decorator
 @inline
-const STREAM_BYTES: usize = 352;
+const STREAM_BYTES: usize = 416;
 // @ts-ignore: decorator
 @inline
 export const REQUEST_ID_MAX: u32 = 64;

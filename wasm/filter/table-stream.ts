@@ -4,6 +4,7 @@ import { modelsRead } from "../core/models";
 import { columnsRead } from "../core/pod-columns";
 import { loadsRead, podsRead } from "../core/pods";
 import { policyRead, staleMs } from "../core/policy";
+import { rulesRead } from "../core/request-rules";
 import { frameSeal } from "../shared/frame";
 import {
   FORMAT,
@@ -18,6 +19,7 @@ import {
   KIND_PODS,
   KIND_POLICY,
   KIND_RESYNC,
+  KIND_RULES,
 } from "../shared/layout";
 import {
   FRAME_CLEARED,
@@ -245,6 +247,9 @@ function section(kind: u16, p: usize, n: u32, nowNs: u64): void {
       break;
     case <u32>KIND_POLICY:
       policyRead(p, n);
+      break;
+    case <u32>KIND_RULES:
+      rulesRead(p, n);
       break;
     default:
       break;

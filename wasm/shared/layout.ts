@@ -76,6 +76,10 @@ export const KIND_HEARTBEAT: u16 = 9;
 // @ts-ignore: decorator
 @inline
 export const KIND_COLUMNS: u16 = 16;
+/** Rules for requests: trust, priorities, caps, rewrites, saturation, queue. */
+// @ts-ignore: decorator
+@inline
+export const KIND_RULES: u16 = 24;
 // Frame kinds, filter to agent.
 // @ts-ignore: decorator
 @inline
@@ -87,6 +91,11 @@ export const KIND_REPORT: u16 = 33;
 // @ts-ignore: decorator
 @inline
 export const KIND_RESYNC: u16 = 34;
+
+/** One decision, for people to look at. */
+// @ts-ignore: decorator
+@inline
+export const KIND_DECISION: u16 = 40;
 
 // Runs inside a delta: kind u16, count u16, then count rows.
 /** Row: set id u16, 6 bytes of padding, then the mask (mask words × 8 bytes). */
@@ -223,7 +232,7 @@ export const RESERVED_ALLOW: u32 = 1;
 @inline
 export const HELLO_BYTES: u32 = 32;
 
-// Report payload: process id u64, VM id u64, flags u32 (bit 0 lease holder), pod rows u32, 18 counters u64, then per
+// Report payload: process id u64, VM id u64, flags u32 (bit 0 lease holder), pod rows u32, 23 counters u64, then per
 // pod: address length u32, in-flight requests u32, in-flight tokens u64, requests u64, prompt tokens u64, predicted
 // tokens u64, first tokens seen u64, first token time µs u64, uncached tokens of those u64, address padded to 8.
 // @ts-ignore: decorator
@@ -231,10 +240,172 @@ export const HELLO_BYTES: u32 = 32;
 export const REPORT_COUNTERS: u32 = 24;
 // @ts-ignore: decorator
 @inline
-export const REPORT_COUNTER_COUNT: u32 = 18;
+export const REPORT_COUNTER_COUNT: u32 = 23;
 // @ts-ignore: decorator
 @inline
-export const REPORT_HEAD_BYTES: u32 = 168;
+export const REPORT_HEAD_BYTES: u32 = 208;
 // @ts-ignore: decorator
 @inline
 export const REPORT_ROW_BYTES: u32 = 64;
+
+// Rules payload: fixed fields, then `rows` rows.
+// @ts-ignore: decorator
+@inline
+export const RULES_FLAGS: u32 = 0;
+// @ts-ignore: decorator
+@inline
+export const RULES_MAX_TIMEOUT_MS: u32 = 4;
+// @ts-ignore: decorator
+@inline
+export const RULES_MAX_RETRIES: u32 = 8;
+// @ts-ignore: decorator
+@inline
+export const RULES_DETECTOR: u32 = 12;
+// @ts-ignore: decorator
+@inline
+export const RULES_MODE: u32 = 16;
+// @ts-ignore: decorator
+@inline
+export const RULES_SLOW_SHARING_MS: u32 = 20;
+// @ts-ignore: decorator
+@inline
+export const RULES_QUEUE_DEPTH: u32 = 24;
+// @ts-ignore: decorator
+@inline
+export const RULES_KV_USAGE: u32 = 32;
+// @ts-ignore: decorator
+@inline
+export const RULES_HEADROOM: u32 = 40;
+// @ts-ignore: decorator
+@inline
+export const RULES_MAX_CONCURRENCY: u32 = 48;
+// @ts-ignore: decorator
+@inline
+export const RULES_MAX_TOKENS: u32 = 56;
+// @ts-ignore: decorator
+@inline
+export const RULES_QUEUE_REQUESTS: u32 = 64;
+// @ts-ignore: decorator
+@inline
+export const RULES_QUEUE_BYTES: u32 = 68;
+// @ts-ignore: decorator
+@inline
+export const RULES_QUEUE_BODY: u32 = 72;
+// @ts-ignore: decorator
+@inline
+export const RULES_QUEUE_TTL_MS: u32 = 76;
+// @ts-ignore: decorator
+@inline
+export const RULES_SAMPLE: u32 = 80;
+// @ts-ignore: decorator
+@inline
+export const RULES_ROWS: u32 = 84;
+// @ts-ignore: decorator
+@inline
+export const RULES_HEAD_BYTES: u32 = 88;
+/** Longest rules payload in bytes; readers keep a region of this size. */
+// @ts-ignore: decorator
+@inline
+export const RULES_MAX_BYTES: u32 = 65536;
+
+// Flags of the rules.
+// @ts-ignore: decorator
+@inline
+export const RULES_QUEUE_ON: u32 = 1;
+// @ts-ignore: decorator
+@inline
+export const RULES_FILTER_STATE: u32 = 2;
+// @ts-ignore: decorator
+@inline
+export const RULES_SUBSET_HEADER: u32 = 4;
+
+// Saturation detectors, and what the concurrency detector counts.
+// @ts-ignore: decorator
+@inline
+export const DETECTOR_NONE: u32 = 0;
+// @ts-ignore: decorator
+@inline
+export const DETECTOR_UTILIZATION: u32 = 1;
+// @ts-ignore: decorator
+@inline
+export const DETECTOR_CONCURRENCY: u32 = 2;
+// @ts-ignore: decorator
+@inline
+export const CONCURRENCY_REQUESTS: u32 = 0;
+// @ts-ignore: decorator
+@inline
+export const CONCURRENCY_TOKENS: u32 = 1;
+// @ts-ignore: decorator
+@inline
+export const CONCURRENCY_HYBRID: u32 = 2;
+
+// Rule row: kind u8, zero u8, text length u16, number i32, text padded to 8.
+// @ts-ignore: decorator
+@inline
+export const RULE_ROW_BYTES: u32 = 8;
+/** URI SAN or subject of a trusted client certificate; a final "*" stands for any end. */
+// @ts-ignore: decorator
+@inline
+export const RULE_PRINCIPAL: u32 = 1;
+/** Name of the header that carries a verified claim. */
+// @ts-ignore: decorator
+@inline
+export const RULE_CLAIM_HEADER: u32 = 2;
+/** Value of it that is trusted. */
+// @ts-ignore: decorator
+@inline
+export const RULE_CLAIM_VALUE: u32 = 3;
+/** SHA-256 of a trusted credential, 32 bytes. */
+// @ts-ignore: decorator
+@inline
+export const RULE_TOKEN: u32 = 4;
+/** Name of an objective; number = its priority. */
+// @ts-ignore: decorator
+@inline
+export const RULE_OBJECTIVE: u32 = 5;
+/** Model that a trusted caller may ask for instead. */
+// @ts-ignore: decorator
+@inline
+export const RULE_OVERRIDE: u32 = 6;
+/** Model that is rewritten; its targets are the next rows of kind RULE_TARGET. */
+// @ts-ignore: decorator
+@inline
+export const RULE_REWRITE: u32 = 7;
+/** Target of the rewrite before it; number = its weight. */
+// @ts-ignore: decorator
+@inline
+export const RULE_TARGET: u32 = 8;
+
+// Decision payload: table sequence u64, policy version u32, reason u8, controls u8, model u16, prompt tokens u32,
+// predicted cached tokens u32, priority i32, scheduling µs u32, request id length u16, rows u16, pods that passed u16,
+// pods considered u16, request id padded to 8, then rows: address length u16, rank u8 (1 is the pod, 2 and 3 come next,
+// 0 the others), zero u8, cached tokens u32, cost f64, requests in flight u32, prefills pending u32, address padded to 8.
+// @ts-ignore: decorator
+@inline
+export const DECISION_HEAD_BYTES: u32 = 40;
+// @ts-ignore: decorator
+@inline
+export const DECISION_ROW_BYTES: u32 = 24;
+// @ts-ignore: decorator
+@inline
+export const DECISION_MAX_ROWS: u32 = 16;
+
+// Reasons of a decision.
+// @ts-ignore: decorator
+@inline
+export const DECISION_ROUTED: u32 = 0;
+// @ts-ignore: decorator
+@inline
+export const DECISION_NO_TABLE: u32 = 1;
+// @ts-ignore: decorator
+@inline
+export const DECISION_NO_PODS: u32 = 2;
+// @ts-ignore: decorator
+@inline
+export const DECISION_FILTERED_OUT: u32 = 3;
+// @ts-ignore: decorator
+@inline
+export const DECISION_SATURATED: u32 = 4;
+// @ts-ignore: decorator
+@inline
+export const DECISION_NOT_CACHED: u32 = 5;

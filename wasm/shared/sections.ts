@@ -187,3 +187,13 @@ export function sectionRaw(bytes: u32): usize {
   size = 0;
   return reserve(HEAD_BYTES + bytes) + HEAD_BYTES;
 }
+
+/** More zeroed room behind what `sectionRaw` began. Returns where it starts; earlier addresses may have moved. */
+export function sectionMore(bytes: u32): usize {
+  return reserve(bytes);
+}
+
+/** Bytes from the frame head to the end of what was written. */
+export function sectionSize(): u32 {
+  return <u32>size;
+}

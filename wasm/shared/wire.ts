@@ -27,11 +27,14 @@ import {
   tokensSeen,
 } from "./kv-index";
 import {
+  DECISION_HEAD_BYTES,
+  DECISION_ROW_BYTES,
   HEAD_BYTES,
   HEAD_CHECKSUM,
   HEAD_LENGTH,
   HELLO_BYTES,
   KIND_COLUMNS,
+  KIND_DECISION,
   KIND_DELTA,
   KIND_HEARTBEAT,
   KIND_HELLO,
@@ -42,6 +45,7 @@ import {
   KIND_POLICY,
   KIND_REPORT,
   KIND_RESYNC,
+  KIND_RULES,
   KIND_SNAPSHOT_BEGIN,
   KIND_SNAPSHOT_END,
   KIND_SNAPSHOT_PIECE,
@@ -76,6 +80,19 @@ export { indexClearPod, indexReset };
 export { programBegin, programHeader, programProfile, programOp, programCode, columnRow } from "./program-writer";
 // Enums become exports such as "Op.Queue": Node finds the numbers by name.
 export { Code, Comparison, Decider, Handler, Op, Stickiness, Tie, Variable } from "./program-layout";
+export {
+  ruleClaimHeader,
+  ruleClaimValue,
+  ruleObjective,
+  ruleOverride,
+  rulePrincipal,
+  ruleRewrite,
+  ruleRow,
+  rulesBegin,
+  rulesEnd,
+  ruleTarget,
+  ruleToken,
+} from "./rules-section";
 
 // Numbers that Node needs are exported, never repeated there.
 export const kindDelta: u32 = KIND_DELTA;
@@ -84,10 +101,14 @@ export const kindLoads: u32 = KIND_LOADS;
 export const kindModels: u32 = KIND_MODELS;
 export const kindPolicy: u32 = KIND_POLICY;
 export const kindColumns: u32 = KIND_COLUMNS;
+export const kindRules: u32 = KIND_RULES;
 export const kindHeartbeat: u32 = KIND_HEARTBEAT;
 export const kindHello: u32 = KIND_HELLO;
 export const kindReport: u32 = KIND_REPORT;
 export const kindResync: u32 = KIND_RESYNC;
+export const kindDecision: u32 = KIND_DECISION;
+export const decisionHeadBytes: u32 = DECISION_HEAD_BYTES;
+export const decisionRowBytes: u32 = DECISION_ROW_BYTES;
 export const headBytes: u32 = HEAD_BYTES;
 export const helloBytes: u32 = HELLO_BYTES;
 export const reportCounters: u32 = REPORT_COUNTERS;

@@ -22,8 +22,14 @@ export declare function proxy_remove_header(map: u32, k: usize, kn: usize): u32;
 @external("env", "proxy_get_buffer_bytes")
 export declare function proxy_get_buffer(kind: u32, start: u32, n: u32, outAt: usize, outSize: usize): u32;
 // @ts-ignore: decorator
+@external("env", "proxy_set_buffer_bytes")
+export declare function proxy_set_buffer(kind: u32, start: u32, n: u32, p: usize, size: usize): u32;
+// @ts-ignore: decorator
 @external("env", "proxy_get_property")
 export declare function proxy_get_property(p: usize, n: usize, outAt: usize, outSize: usize): u32;
+// @ts-ignore: decorator
+@external("env", "proxy_set_property")
+export declare function proxy_set_property(p: usize, n: usize, v: usize, vn: usize): u32;
 // @ts-ignore: decorator
 @external("env", "proxy_send_local_response")
 export declare function proxy_send_local_response(

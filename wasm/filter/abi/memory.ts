@@ -52,6 +52,14 @@ export function allocate(size: usize): usize {
   return at;
 }
 
+/** Where the arena's next result goes; `arenaReturn` gives back what came after. For loops over many requests. */
+export function arenaMark(): usize {
+  return top;
+}
+export function arenaReturn(mark: usize): void {
+  top = mark;
+}
+
 /**
  * Entry of a callback. Host calls can re-enter the module, so only the outermost one empties the arena; true for it.
  */

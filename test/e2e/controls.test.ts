@@ -1,0 +1,246 @@
+// Request controls and the queue in a real Envoy.
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import type { ServerResponse } from "node:http";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { waitFor } from "../../demo/processes.js";
+import { type Answer, ControlsGateway } from "./controls-gateway.js";
+import type { Seen } from "./upstream.js";
+
+const chat = (content: string, model = "m") => ({ model, messages: [{ role: "user", content }] });
+const sha = (text: string) => createHash("sha256").update(text).digest("hex");
+const trusted = { authorization: "Bearer t" };
+const callers = { tokens: [sha("t")] };
+
+let gateway: ControlsGateway;
+/** Answers that pods hold back. */
+const held: { seen: Seen; res: ServerResponse }[] = [];
+
+beforeAll(async () => {
+  gateway = await ControlsGateway.start(2, 1);
+  const row = (name: string) => ({
+    name,
+    model: gateway.table.model,
+    lora: "",
+    template: null,
+    bytesPerToken: 4,
+  });
+  gateway.table.wire.setModels([row("m"), row("another-model")]);
+  await gateway.rules({}, callers);
+});
+afterAll(() => gateway.stop());
+afterEach(() => {
+  release();
+  for (const pod of gateway.pods) {
+    pod.seen.length = 0;
+    pod.handler = () => false;
+  }
+});
+
+function hold(): void {
+  for (const pod of gateway.pods)
+    pod.handler = (seen, res) => {
+      held.push({ seen, res });
+      return true;
+    };
+}
+function release(count = held.length): void {
+  for (const { res } of held.splice(0, count)) if (!res.destroyed) res.end("{}");
+}
+const seen = () => gateway.pods.flatMap((p) => p.seen);
+
+describe("controls", () => {
+  test("a caller's timeout ends the request, capped; an untrusted Envoy header does not", async () => {
+    hold();
+    const quick = await gateway.send(chat("a"), { "x-request-timeout": "300ms" });
+    expect(quick.status).toBe(504);
+    const forged = gateway.send(chat("b"), { "x-envoy-upstream-rq-timeout-ms": "1" });
+    await waitFor("the request", async () => held.length === 2);
+    release();
+    expect((await forged).status).toBe(200);
+  });
+
+  test("a caller's retries are honoured", async () => {
+    for (const pod of gateway.pods)
+      pod.handler = (_, res) => {
+        res.statusCode = 503;
+        res.end();
+        return true;
+      };
+    expect((await gateway.send(chat("a"), { "x-max-retries": "0" })).status).toBe(503);
+    expect(seen()).toHaveLength(1);
+    expect((await gateway.send(chat("a"), { "x-max-retries": "2" })).status).toBe(503);
+    expect(seen()).toHaveLength(4);
+  });
+
+  test.each([100, 200_000])("a model is changed in a body of %i bytes, its length too", async (bytes) => {
+    await gateway.rules(
+      {
+        requests: {
+          overrides: ["another-model"],
+          rewrites: [{ model: "public", targets: [{ model: "m" }] }],
+        },
+      },
+      callers,
+    );
+    const body = `{"messages":[{"role":"user","content":"${"x".repeat(bytes)}"}],"seed":9007199254740993, "model":"public"}`;
+    expect((await gateway.send(body)).status).toBe(200);
+    expect((await gateway.send(body, { ...trusted, "x-model-override": "another-model" })).status).toBe(200);
+    const [one, two] = seen().sort((a, b) => a.bytes - b.bytes) as [Seen, Seen];
+    expect(one.body === body.replace('"public"', '"m"')).toBe(true);
+    expect(one.headers["content-length"]).toBe(String(one.bytes));
+    expect(two.body === body.replace('"public"', '"another-model"')).toBe(true);
+  });
+
+  test("debug headers go to trusted callers alone", async () => {
+    expect((await gateway.send(chat("a"), trusted)).headers["x-selected-pod"]).toMatch(/^pod-/);
+    expect((await gateway.send(chat("a"))).headers["x-selected-pod"]).toBeUndefined();
+  });
+});
+
+describe("decisions", () => {
+  test("are recorded with every candidate, and shown to access logs", async () => {
+    await gateway.rules({ decisions: { sampleRate: 1, filterState: true } }, callers);
+    gateway.table.decisions.length = 0;
+    const id = "00000000-0000-4000-8000-000000000001";
+    const answer = await gateway.send(chat("why there"), { ...trusted, "x-request-id": id });
+    const recorded = () => gateway.table.decisions.find((d) => d.requestId === id);
+    await waitFor("the record", async () => recorded() !== undefined);
+    const { reason, candidates, considered, passed, tableSequence } = recorded()!;
+    expect([reason, considered, passed]).toEqual(["routed", 2, 2]);
+    expect(tableSequence).toBeGreaterThan(0);
+    expect(candidates.map((c) => c.rank)).toEqual([1, 2]);
+    expect(candidates[0]!.cost).toBeLessThanOrEqual(candidates[1]!.cost + 0.001);
+    expect(gateway.pods.find((p) => p.address === candidates[0]!.address)!.seen).toHaveLength(1);
+    const line = `${id} routed ${answer.headers["x-selected-pod"]} 0`;
+    // Envoy writes its log every second or so, and when it ends.
+    await waitFor("the log", async () => readFileSync(gateway.accessLog, "utf8").includes(line));
+  });
+});
+
+describe("the queue", () => {
+  const rules = (ttl: string) =>
+    gateway.rules(
+      {
+        saturation: { detector: "concurrency-detector", maxConcurrency: 1 },
+        flowControl: { enabled: true, defaultRequestTTL: ttl },
+        requests: { rewrites: [{ model: "public", targets: [{ model: "m" }] }] },
+      },
+      callers,
+    );
+  const queued = async (n: number) =>
+    waitFor(`${n} waiting`, async () => (await gateway.stat("warmgate_queue_requests")) === n);
+
+  test("holds requests until pods have room, body and all, and drops those whose client left", async () => {
+    await rules("60s");
+    hold();
+    const running = [gateway.send(chat("a")), gateway.send(chat("b"))];
+    await waitFor("both run", async () => held.length === 2);
+    const long = "y".repeat(150_000);
+    const waiting = [gateway.send(chat(long, "public")), gateway.send(chat("short"))];
+    await queued(2);
+    const leaving = new AbortController();
+    const left = gateway.send(chat("never"), {}, leaving.signal).catch(() => null);
+    await queued(3);
+    leaving.abort();
+    await left;
+    await queued(2);
+    expect(held).toHaveLength(2);
+    release();
+    await waitFor("the others run", async () => held.length === 2);
+    release();
+    for (const r of [...running, ...waiting]) expect((await r).status).toBe(200);
+    const bodies = seen().map((s) => s.body);
+    expect(bodies.filter((b) => b === JSON.stringify(chat(long)))).toHaveLength(1);
+    expect(bodies.filter((b) => b === JSON.stringify(chat("short")))).toHaveLength(1);
+    expect(bodies.some((b) => b.includes("never"))).toBe(false);
+    await queued(0);
+  });
+
+  test("refuses with 429 and a reason after the longest wait", async () => {
+    await rules("500ms");
+    hold();
+    const running = [gateway.send(chat("a")), gateway.send(chat("b"))];
+    await waitFor("both run", async () => held.length === 2);
+    const late: Answer = await gateway.send(chat("c"));
+    expect(late).toMatchObject({
+      status: 429,
+      headers: { "retry-after": "1", "x-llm-d-request-dropped-reason": "rejected-ttl-expired" },
+    });
+    expect(JSON.parse(late.text).error.code).toBe("queue_timeout");
+    release();
+    for (const r of running) expect((await r).status).toBe(200);
+  });
+});
+
+describe("overload", () => {
+  const SERVICE_MS = 40;
+  const SLOTS = 4;
+
+  /** Pods that serve four requests at a time, each as long, and queue what is beyond; as engines do. */
+  function serve(): void {
+    for (const pod of gateway.pods) {
+      const queue: ServerResponse[] = [];
+      let busy = 0;
+      const next = () => {
+        const res = queue.shift();
+        if (!res) return;
+        busy++;
+        setTimeout(() => {
+          res.end("{}");
+          busy--;
+          next();
+        }, SERVICE_MS);
+      };
+      pod.handler = (_, res) => {
+        queue.push(res);
+        if (busy < SLOTS) next();
+        return true;
+      };
+    }
+  }
+
+  /** `clients` that send one request after the other for `ms`, or `requests` each. */
+  async function load(clients: number, headers: Record<string, string>, ms: number): Promise<Answer[]> {
+    const answers: Answer[] = [];
+    const end = performance.now() + ms;
+    await Promise.all(
+      Array.from({ length: clients }, async (_, i) => {
+        for (let n = 0; performance.now() < end; n++)
+          answers.push(await gateway.send(chat(`${clients} ${i} ${n}`), headers));
+      }),
+    );
+    return answers;
+  }
+  const p90 = (answers: Answer[]) =>
+    answers.map((a) => a.ms).sort((a, b) => a - b)[Math.floor(answers.length * 0.9)]!;
+  const statuses = (answers: Answer[]) => [...new Set(answers.map((a) => a.status))].sort();
+
+  test("at twice capacity high priority keeps its latency, sheddable gets 429, tenants share, nothing else fails", async () => {
+    await gateway.rules(
+      {
+        saturation: { detector: "concurrency-detector", maxConcurrency: SLOTS },
+        flowControl: { enabled: true },
+      },
+      callers,
+    );
+    serve();
+    const high = { ...trusted, "x-priority": "high" };
+    const alone = await load(2, high, 1500);
+    // Eight places, of which high priority takes two: 28 tenants' clients want six, beside those that are turned away.
+    const [urgent, low, one, two] = await Promise.all([
+      load(2, high, 4000),
+      load(2, { "x-priority": "low" }, 4000),
+      load(20, { "x-api-key": "one" }, 4000),
+      load(8, { "x-api-key": "two" }, 4000),
+    ]);
+    expect(statuses([...alone, ...urgent, ...one, ...two])).toEqual([200]);
+    expect(statuses(low)).toContain(429);
+    expect(statuses(low).filter((s) => s !== 200)).toEqual([429]);
+    expect(p90(urgent)).toBeLessThan(2 * p90(alone) + SERVICE_MS);
+    // Who has more clients waiting gets no more through.
+    const share = one.length / (one.length + two.length);
+    expect(share).toBeGreaterThan(0.45);
+    expect(share).toBeLessThan(0.55);
+  });
+});
