@@ -1,6 +1,7 @@
 // A whole policy → the program that gateways and agent run. Pure; the catalogue says what each plugin type is.
 import { durationMs } from "../config/duration.js";
 import { type Mistake, nearest, type Path } from "../config/validate.js";
+import type { RulesProgram } from "../wire.js";
 import { Build } from "./build.js";
 import type { Policy, Scheduling } from "./document.js";
 import { type Declared, type Handling, handlingOf, SINGLE } from "./handlers.js";
@@ -8,9 +9,8 @@ import { readParameters } from "./parameters.js";
 import { PLUGIN_TYPES, PROFILE_KINDS, runningTypes, UNUSED_SECTIONS } from "./plugin-catalogue.js";
 import type { OpParts, PluginKind, PluginType } from "./plugin-type.js";
 import type { ProgramOp, ProgramProfile, SchedulingProgram } from "./program.js";
-import { type ScrapeProgram, scrapeProgramOf } from "./scrapers.js";
-import type { RulesProgram } from "../wire.js";
 import { compileRules, ruleNotes } from "./request-rules.js";
+import { type ScrapeProgram, scrapeProgramOf } from "./scrapers.js";
 
 /** What is run of a policy. */
 export interface PolicyProgram {

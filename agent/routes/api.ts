@@ -4,8 +4,8 @@ import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { replyError } from "../errors.js";
 import type { Pod } from "../load/pod-registry.js";
 import { ErrorSchema, PodsSchema } from "../schemas/api.js";
-import cache from "./cache.js";
 import { DecisionsQuerySchema, DecisionsSchema } from "../schemas/decisions.js";
+import cache from "./cache.js";
 import policy from "./policy.js";
 
 const api: FastifyPluginAsyncTypebox = async (app) => {

@@ -1,7 +1,6 @@
 // A small agent for filter tests: a real Wire with pods, one model whose tokens are bytes, and a ChatML template.
 import { checkPolicy } from "../../agent/policy/check.js";
 import type { SchedulingProgram } from "../../agent/policy/program.js";
-import { type PodRow, type TablePolicy, type TemplateProgram, Wire } from "../../agent/wire.js";
 import {
   type Callers,
   compileRules,
@@ -9,6 +8,7 @@ import {
   DEFAULT_CALLERS,
   type RuleInput,
 } from "../../agent/policy/request-rules.js";
+import { type PodRow, type TablePolicy, type TemplateProgram, Wire } from "../../agent/wire.js";
 
 const text = new TextEncoder();
 
