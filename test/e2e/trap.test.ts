@@ -5,7 +5,7 @@ import type { ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, expect, test } from "vitest";
 import { packageRoot } from "../../agent/package-root.js";
 import { envoyConfig } from "../../demo/envoy-config.js";
 import { freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
@@ -22,7 +22,7 @@ let adminPort: number;
 /** Answers that have begun and wait to be gone on with, by the client's name for them. */
 const waiting = new Map<string, ServerResponse>();
 
-beforeEach(async () => {
+async function start(failurePolicy?: "FAIL_OPEN"): Promise<void> {
   folder = mkdtempSync(join(tmpdir(), "warmgate-trap-"));
   pod = await Upstream.start();
   pod.handler = (seen, res) => {
@@ -48,13 +48,14 @@ beforeEach(async () => {
       streamPort,
       pods: [pod.address],
       wasm: join(packageRoot(), "build", "warmgate-trap.wasm"),
+      ...(failurePolicy ? { failurePolicy } : {}),
       filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "all" },
     }),
     join(folder, "envoy.json"),
     adminPort,
     1,
   );
-});
+}
 afterEach(async () => {
   await envoy?.stop();
   pod.stop();
@@ -98,41 +99,48 @@ async function active(): Promise<number> {
   return Number(/: (\d+)/.exec(text)?.[1]);
 }
 
-test("each open request is answered or ended with its next event, and later ones pass by the module", async () => {
-  const held = new Client().post(0);
-  const half = new Client().post(HALF);
-  const chunks = new Client().post(HALF, "", true);
-  const late = new Client().post(BODY.length, "x-answer: late\r\n");
-  const json = new Client().post(BODY.length, "x-answer: json\r\n");
-  const stream = new Client().post(BODY.length, "x-answer: stream\r\n");
-  const silent = new Client().post(HALF);
-  await waitFor("the pod's requests", async () => waiting.size === 3, envoy);
-  await waitFor("the stream's beginning", async () => stream.got.includes("data: 1"), envoy);
-  await waitFor("the requests at Envoy", async () => (await active()) === 7, envoy);
+test.each([
+  ["fail_open goes on", undefined, 200],
+  ["failure_policy: FAIL_OPEN is refused or cut", "FAIL_OPEN", 503],
+] as const)(
+  "each open request under %s with its next event, and later ones pass by the module",
+  async (_, policy, status) => {
+    await start(policy);
+    const held = new Client().post(0);
+    const half = new Client().post(HALF);
+    const chunks = new Client().post(HALF, "", true);
+    const late = new Client().post(BODY.length, "x-answer: late\r\n");
+    const json = new Client().post(BODY.length, "x-answer: json\r\n");
+    const stream = new Client().post(BODY.length, "x-answer: stream\r\n");
+    const silent = new Client().post(HALF);
+    await waitFor("the pod's requests", async () => waiting.size === 3, envoy);
+    await waitFor("the stream's beginning", async () => stream.got.includes("data: 1"), envoy);
+    await waitFor("the requests at Envoy", async () => (await active()) === 7, envoy);
 
-  const trapped = new Client();
-  trapped.socket.write("GET /v1/models HTTP/1.1\r\nhost: g\r\nx-trap: 1\r\n\r\n");
-  await waitFor("the trap", async () => trapped.status !== 0, envoy);
-  expect(envoy.output).toMatch(/unreachable/);
+    const trapped = new Client();
+    trapped.socket.write("GET /v1/models HTTP/1.1\r\nhost: g\r\nx-trap: 1\r\n\r\n");
+    await waitFor("the trap", async () => trapped.status !== 0, envoy);
+    expect(envoy.output).toMatch(/unreachable/);
 
-  held.socket.write(BODY);
-  half.socket.write(BODY.slice(HALF));
-  chunks.socket.write(`${chunk(BODY.slice(HALF))}0\r\n\r\n`);
-  waiting.get("late")!.end("late");
-  waiting.get("json")!.end('etion_tokens":7}}      ');
-  waiting.get("stream")!.write("data: 2\n\n");
-  for (const [name, client] of Object.entries({ held, half, chunks, late, json, trapped })) {
-    await waitFor(`an answer to ${name}`, async () => client.status !== 0, envoy);
-    expect(client.status, name).toBe(503);
-  }
-  await waitFor("the end of the stream", async () => stream.closed, envoy);
-  expect(stream.got).not.toContain("data: 2");
-  // Without an event nothing happens to a request until it idles out.
-  expect(silent.got).toBe("");
-  silent.socket.destroy();
+    held.socket.write(BODY);
+    half.socket.write(BODY.slice(HALF));
+    chunks.socket.write(`${chunk(BODY.slice(HALF))}0\r\n\r\n`);
+    waiting.get("late")!.end("late");
+    waiting.get("json")!.end('etion_tokens":7}}      ');
+    waiting.get("stream")!.write("data: 2\n\n");
+    for (const [name, client] of Object.entries({ held, half, chunks, late, json, trapped })) {
+      await waitFor(`an answer to ${name}`, async () => client.status !== 0, envoy);
+      expect(client.status, name).toBe(status);
+    }
+    await waitFor("the stream", async () => stream.closed || stream.got.includes("data: 2"), envoy);
+    expect(stream.closed).toBe(policy === "FAIL_OPEN");
+    // Without an event nothing happens to a request until it idles out.
+    expect(silent.got).toBe("");
+    silent.socket.destroy();
 
-  const later = new Client().post(BODY.length);
-  await waitFor("an answer to a later request", async () => later.status !== 0, envoy);
-  expect(later.status).toBe(200);
-  expect(pod.seen.at(-1)!.headers["x-session-id"]).toBeUndefined();
-});
+    const later = new Client().post(BODY.length);
+    await waitFor("an answer to a later request", async () => later.status !== 0, envoy);
+    expect(later.status).toBe(200);
+    expect(pod.seen.at(-1)!.headers["x-session-id"]).toBeUndefined();
+  },
+);
