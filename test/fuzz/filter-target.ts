@@ -297,6 +297,13 @@ export class FilterTarget implements Target {
     if (request.resumed !== before.resumed) this.#fault("resumed from its own callback", life);
     const replied = request.reply !== before.reply;
     if (life.decision === "continued" || life.decision === "replied") {
+      // A host that would not send a 413 at first is asked again when more of the body comes.
+      if (replied && life.decision === "continued" && request.reply!.status === 413) {
+        if (action !== STOP) this.#fault("went on after a local reply", life);
+        if (!this.#rate) this.#fault("was over the limit and went on", life);
+        life.decision = "replied";
+        return;
+      }
       if (replied) this.#fault(`answered after it was ${life.decision}`, life);
       if (life.decision === "continued" && action !== CONTINUE)
         this.#fault("stopped after it was continued", life);
