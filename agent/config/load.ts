@@ -93,7 +93,7 @@ export function loadConfig(file: string, plugins: readonly LoadedPlugin[] = []):
       `${file}: cannot be read (${(error as NodeJS.ErrnoException).code}); give a file with --config`,
     );
   }
-  return withEnvironment(parseConfig(text, file), process.env as Environment);
+  return withEnvironment(parseConfig(text, file, plugins), process.env as Environment);
 }
 
 /** As `loadConfig`, from the file's text; `file` names it in errors and is the base of relative paths. */

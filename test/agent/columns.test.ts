@@ -3,12 +3,14 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
 import { afterEach, describe, expect, test } from "vitest";
+import { loadConfig } from "../../agent/config/load.js";
 import { attributeValues } from "../../agent/load/attribute-scraper.js";
 import { loadPlugins } from "../../agent/load/column-plugins.js";
 import { columnRows } from "../../agent/load/column-rows.js";
 import { engineMetrics } from "../../agent/load/engine-metrics.js";
 import { configFor, newStateFolder, startAgent, startPod, stopPod, type TestPod } from "./agent-for-test.js";
 import { until } from "./event-publisher.js";
+import { fixturePath } from "./fixtures.js";
 
 describe("engine metrics", () => {
   test.each([
@@ -135,6 +137,20 @@ describe("columns of an agent", () => {
     expect(answer.json()).not.toHaveProperty("error");
     await until(() => columnsNow()[0]![0] === 2.5, "the column");
     expect(columnsNow()[1]![0]).toBeNaN();
+  });
+
+  test("of a module may be named by the policy of the configuration file, and of none otherwise", async () => {
+    const folder = newStateFolder();
+    const [module, config] = [join(folder, "cost.mjs"), join(folder, "warmgate.yaml")];
+    writeFileSync(module, 'export default { name: "cost", column: () => ({}) };');
+    writeFileSync(
+      config,
+      `pools: [{name: a, model: {name: m, tokenizer: ${fixturePath("model-chatml")}}, pods: [{name: p, address: "127.0.0.1:9000"}]}]
+policy: {scheduling: {plugins: [{type: endpoint-attribute-scorer, parameters: {attributeKey: cost}}]}}
+`,
+    );
+    expect(loadConfig(config, await loadPlugins([module])).policy.scheduling.columns).toHaveLength(1);
+    expect(() => loadConfig(config)).toThrow(/warmgate\.yaml:2:\d+: .*attributeKey: nothing provides "cost"/);
   });
 
   test.each([
