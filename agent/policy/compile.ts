@@ -37,6 +37,8 @@ export interface Compiled {
 
 /** Filters and scorers of one profile; its picker is one more operation. */
 const MAX_OPERATIONS = 31;
+/** Of all profiles together, pickers included. */
+const MAX_ALL_OPERATIONS = 128;
 
 /**
  * Compiles; the program counts only when there are no mistakes. `modules`: attributes that plugin modules of the agent
@@ -150,6 +152,12 @@ function compileScheduling(
   });
   const used = new Set<string>();
   const profiles = given.map((_, i) => compileProfile(scheduling, i, declared, used, build, mistakes, notes));
+  const operations = profiles.reduce((n, { ops }) => n + ops.length, 0);
+  if (operations > MAX_ALL_OPERATIONS)
+    mistakes.push({
+      path: PROFILES,
+      message: `have ${operations} filters, scorers and pickers together, at most ${MAX_ALL_OPERATIONS} are possible`,
+    });
   let handling: Handling = handlings[0] ? handlingOf(handlings[0], names, declared, mistakes) : SINGLE;
   if (handling.handler === "Single") {
     for (let i = 1; i < given.length; i++)

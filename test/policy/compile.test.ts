@@ -374,6 +374,25 @@ describe("a policy that is wrong is refused with a path and a reason:", () => {
     expect(refused(value)).toEqual([expect.stringMatching(reason)]);
   });
 
+  test("more filters and scorers than a program holds are refused, in one profile and in all", () => {
+    const plugins = Array.from({ length: 32 }, (_, i) => ({ type: "queue-scorer", name: `q${i}` }));
+    const refs = plugins.map(({ name }) => ({ pluginRef: name }));
+    const profiles = (n: number, each: number) => ({
+      scheduling: {
+        plugins: [...plugins, { type: "header-profile-handler", parameters: { defaultProfile: "p0" } }],
+        schedulingProfiles: Array.from({ length: n }, (_, i) => ({
+          name: `p${i}`,
+          plugins: refs.slice(0, each),
+        })),
+      },
+    });
+    expect(refused(profiles(1, 32))).toEqual([
+      expect.stringMatching(/has 32 filters and scorers, at most 31/),
+    ]);
+    expect(refused(profiles(8, 16))).toEqual([expect.stringMatching(/have 136 .* together, at most 128/)]);
+    expect(checkPolicy(profiles(8, 15)).right).toBe(true);
+  });
+
   test("every mistake is named at once", () => {
     expect(refused({ limits: { bodyReadBytes: 1 }, headers: { debugHeaders: 2 }, trusts: {} })).toHaveLength(
       3,
