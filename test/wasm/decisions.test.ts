@@ -12,11 +12,13 @@ async function gateway(sampleRate: number, pods = 3) {
   const host = new Host({ configuration });
   host.receive(agent.snapshot());
   host.receive(agent.rules({ decisions: { sampleRate, filterState: true } }));
-  const decisions = () =>
-    host
+  const decisions = () => {
+    host.tick();
+    return host
       .frames()
       .map((f) => agent.wire.decodeUp(f))
       .filter((up): up is Decision => up?.kind === "decision");
+  };
   return { agent, host, decisions };
 }
 

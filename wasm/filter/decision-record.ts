@@ -16,7 +16,7 @@ import {
 import { liveSequence } from "../shared/table-reader";
 import { Text, text } from "./abi/memory";
 import { random, scratch, setProperty } from "./host";
-import { requestIdAt, Stream } from "./streams";
+import { REQUEST_ID_MAX, requestIdAt, Stream } from "./streams";
 import { streamPayload, streamSend } from "./table-stream";
 
 /** Most records a second and worker, whatever the rate. */
@@ -25,6 +25,20 @@ import { streamPayload, streamSend } from "./table-stream";
 const BUDGET: u32 = 100;
 let left: u32 = BUDGET;
 let seed: u32 = 0;
+
+/**
+ * Records wait here for the tick: the stream belongs to the root context, and no request's context can send on it.
+ * Each is its size u32, 4 bytes of padding and its payload, padded to 8; what does not fit is left out.
+ */
+// @ts-ignore: decorator
+@inline
+const WAITING_BYTES: u32 = 65536;
+/** No record is longer: head, request id, and rows with addresses of 64 bytes at most. */
+// @ts-ignore: decorator
+@inline
+const RECORD_MAX: u32 = DECISION_HEAD_BYTES + REQUEST_ID_MAX + DECISION_MAX_ROWS * (DECISION_ROW_BYTES + 64);
+const waiting: usize = heap.alloc(WAITING_BYTES);
+let waitingBytes: u32 = 0;
 
 const POD = text("warmgate_pod");
 const REASON = text("warmgate_reason");
@@ -53,14 +67,14 @@ export function decisionsWatched(): bool {
 /** Records a decision, the last pick's where there was one; `picks`: whether its candidates belong to it. */
 export function decisionRecord(s: Stream, reason: u32, model: u32, picks: bool): void {
   if (ruleFlags & RULES_FILTER_STATE) writeState(s, reason);
-  if (!sample || !left) return;
+  if (!sample || !left || waitingBytes + 8 + RECORD_MAX > WAITING_BYTES) return;
   if (!seed) seed = <u32>random() | 1;
   seed ^= seed << 13;
   seed ^= seed >> 17;
   seed ^= seed << 5;
   if (seed > sample) return;
   left--;
-  const p = streamPayload();
+  const p = waiting + waitingBytes + 8;
   memory.fill(p, 0, DECISION_HEAD_BYTES);
   store<u64>(p, liveSequence);
   store<u32>(p, policyVersion, 8);
@@ -88,7 +102,19 @@ export function decisionRecord(s: Stream, reason: u32, model: u32, picks: bool):
     }
   }
   store<u16>(p, <u16>rows, 34);
-  streamSend(KIND_DECISION, at);
+  store<u32>(waiting + waitingBytes, at);
+  waitingBytes += 8 + ((at + 7) & ~7);
+}
+
+/** Sends what was recorded since the last tick. */
+export function decisionsSend(): void {
+  for (let at: u32 = 0; at < waitingBytes; ) {
+    const n = load<u32>(waiting + at);
+    memory.copy(streamPayload(), waiting + at + 8, n);
+    streamSend(KIND_DECISION, n);
+    at += 8 + ((n + 7) & ~7);
+  }
+  waitingBytes = 0;
 }
 
 function chosen(pod: u32): bool {

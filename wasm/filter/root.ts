@@ -21,7 +21,7 @@ import {
   setTick,
   sharedCas,
 } from "./host";
-import { decisionBudget } from "./decision-record";
+import { decisionBudget, decisionsSend } from "./decision-record";
 import { inflightReadAll } from "./inflight";
 import { C_SUCCESS, C_WATCHDOG, count, metricsDefine, metricsFlush, processCounter } from "./metrics";
 import { owedTick, resume } from "./owed";
@@ -99,7 +99,7 @@ export function onTick(): void {
   if (<usize>bodyRead > memoryLimit()) memoryInit(bodyRead + 1048576);
   streamTick(t);
   inflightReadAll(t);
-  queueTick(t);
+  decisionsSend();
   if (t - lastSecond >= 1000000000) {
     metricsFlush();
     decisionBudget();
@@ -115,6 +115,7 @@ export function onTick(): void {
     if (streamOpen()) sendReport();
   }
   // Last: what follows runs in the contexts of requests, which have no gRPC stream.
+  queueTick(t);
   if (streamsWaiting && !bodySeen) watchdog(t);
   if (streamsOwed) owedTick();
 }
