@@ -251,7 +251,7 @@ export function onRequestBody(s: Stream, size: u32, endOfStream: bool): u32 {
   if (s.blind) {
     s.blind = false;
     if (resuming) bodiesHeldBack++;
-    return CONTINUE;
+    return decided(s);
   }
   if (s.state == DISPATCHED && s.bodySize) return onStreamedBody(s, size);
   if (s.state != WAITING) return decided(s);
