@@ -82,6 +82,37 @@ describe("a request with a table", () => {
     expect(Number(second.response("x-cache-prefix-length"))).toBeGreaterThan(19000);
   });
 
+  test("believes the table, not its own pick, once the engine has answered and its events have had time", async () => {
+    const { host } = await gateway(1);
+    const predicted = () => {
+      const r = host.chat(chat(long("cold", 20000)));
+      r.onResponse("10.0.0.1:8000");
+      return { r, tokens: Number(r.response("x-cache-prefix-length")) };
+    };
+    const first = predicted();
+    host.tick(3000);
+    const waiting = predicted();
+    expect(waiting.tokens).toBeGreaterThan(19000);
+    // Nothing was announced: the engine holds none of it any more.
+    first.r.onResponseBody(10, true);
+    first.r.end();
+    waiting.r.end();
+    host.tick(200);
+    expect(predicted().tokens).toBeGreaterThan(19000);
+    host.tick(400);
+    expect(predicted().tokens).toBe(0);
+  });
+
+  test("believes nothing of a pod that the request did not reach", async () => {
+    const { host } = await gateway(2);
+    const first = host.chat(chat(long("cold", 20000)));
+    const chosen = first.header(DESTINATION)!.split(",")[0]!;
+    first.onResponse(chosen === "10.0.0.1:8000" ? "10.0.0.2:8000" : "10.0.0.1:8000");
+    const second = host.chat(chat(long("cold", 20000)));
+    second.onResponse(second.header(DESTINATION)!.split(",")[0]!);
+    expect(Number(second.response("x-cache-prefix-length"))).toBe(0);
+  });
+
   test("never predicts the whole prompt", async () => {
     const { agent, host } = await gateway();
     for (let extra = 0; extra < 160; extra += 7) {

@@ -17,7 +17,7 @@ import {
 } from "./pods";
 import { policyRead } from "./policy";
 import { factsSet } from "./request-facts";
-import { speculativeAdd, speculativeHas } from "./speculative";
+import { speculativeAdd, speculativeBegin, speculativeHas } from "./speculative";
 
 export { matchClear, pickCost as cost, picked, podPendingRequests as pendingPrefills, prefillWork };
 
@@ -82,9 +82,17 @@ export function matched(pod: u32, tokens: u32): void {
   if (pod < podHigh) matchPut(pod, tokens);
 }
 
+// Blocks remembered for one pod at one time are of one request.
+let ticket: u32 = 0;
+let ticketPod: u32 = 0;
+let ticketTime: f64 = -1;
+
 /** Remembers for seconds that a pod will soon have a block; and whether that is remembered. */
 export function speculate(block: f64, pod: u32, now: f64): void {
-  speculativeAdd(hashOf(block), pod, <u64>(now * 1000));
+  if (pod != ticketPod || now != ticketTime) ticket = speculativeBegin(<u64>(now * 1000));
+  ticketPod = pod;
+  ticketTime = now;
+  speculativeAdd(hashOf(block), pod, ticket);
 }
 export function speculated(block: f64, pod: u32, now: f64): bool {
   return speculativeHas(hashOf(block), pod, <u64>(now * 1000));

@@ -1,5 +1,8 @@
-// What this worker has routed and the engines have not announced yet: (block hash, pod) with seconds of life, so that
-// a burst sharing a cold prefix stays together. Four-way sets in one array; a full set loses its oldest.
+// What this worker has routed and the engines have not announced yet: (block hash, pod), so that a burst sharing a cold
+// prefix stays together. Four-way sets in one array; a full set loses its oldest.
+//
+// All entries of a request live and end together, by its ticket. Once the engine has begun to answer, its prefill is
+// done and announced: what is held beyond that would outlive an eviction or a reset that the table already knows.
 
 // @ts-ignore: decorator
 @inline
@@ -7,14 +10,26 @@ const SETS: u32 = 16384;
 // @ts-ignore: decorator
 @inline
 const WAYS: u32 = 4;
-/** ms an entry lives: longer than a request normally waits for its prefill. */
+/** Tickets that may be live; with more requests in SPECULATIVE_MS the oldest end before their time. */
+// @ts-ignore: decorator
+@inline
+const TICKETS: u32 = 65536;
+/** ms a ticket lives: longer than a request normally waits for its prefill. */
 // @ts-ignore: decorator
 @inline
 export const SPECULATIVE_MS: u32 = 10000;
+/** ms from the answer's beginning until the engine's events have come here for certain; five times the promised 100. */
+// @ts-ignore: decorator
+@inline
+export const SETTLE_MS: u32 = 500;
 
-// Entry: key u64, expiry ms u64.
+// Entry: key u64, ticket u32, unused u32.
 const entries: usize = heap.alloc(SETS * WAYS * 16);
 memory.fill(entries, 0, SETS * WAYS * 16);
+// Ticket: expiry ms u64, number u32, unused u32; at its number modulo TICKETS.
+const tickets: usize = heap.alloc(TICKETS * 16);
+memory.fill(tickets, 0, TICKETS * 16);
+let lastTicket: u32 = 0;
 
 // @ts-ignore: decorator
 @inline
@@ -23,20 +38,58 @@ function keyOf(hash: u64, pod: u32): u64 {
   return k == 0 ? 1 : k;
 }
 
-export function speculativeAdd(hash: u64, pod: u32, nowMs: u64): void {
+// @ts-ignore: decorator
+@inline
+function ticketAt(ticket: u32): usize {
+  return tickets + (<usize>(ticket & (TICKETS - 1)) << 4);
+}
+
+/** When a ticket ends; 0 for one that has. */
+// @ts-ignore: decorator
+@inline
+function expiryOf(ticket: u32): u64 {
+  const t = ticketAt(ticket);
+  return load<u32>(t, 8) == ticket ? load<u64>(t) : 0;
+}
+
+/** A ticket for a request's entries; never 0. */
+export function speculativeBegin(nowMs: u64): u32 {
+  lastTicket = lastTicket == 0xffffffff ? 1 : lastTicket + 1;
+  const t = ticketAt(lastTicket);
+  store<u64>(t, nowMs + SPECULATIVE_MS);
+  store<u32>(t, lastTicket, 8);
+  return lastTicket;
+}
+
+export function speculativeAdd(hash: u64, pod: u32, ticket: u32): void {
   const key = keyOf(hash, pod);
   const set = entries + (<usize>(<u32>(key >> 40) & (SETS - 1)) << 6);
   let victim = set;
+  let oldest: u64 = u64.MAX_VALUE;
   for (let i: u32 = 0; i < WAYS; i++) {
     const e = set + (i << 4);
     if (load<u64>(e) == key) {
       victim = e;
       break;
     }
-    if (load<u64>(e, 8) < load<u64>(victim, 8)) victim = e;
+    const expiry = expiryOf(load<u32>(e, 8));
+    if (expiry < oldest) {
+      oldest = expiry;
+      victim = e;
+    }
   }
   store<u64>(victim, key);
-  store<u64>(victim, nowMs + SPECULATIVE_MS, 8);
+  store<u32>(victim, ticket, 8);
+}
+
+/** The engine answers: from now on its events say what it holds. Without effect on 0 and on tickets that have ended. */
+export function speculativeSettle(ticket: u32, nowMs: u64): void {
+  if (expiryOf(ticket) > nowMs + SETTLE_MS) store<u64>(ticketAt(ticket), nowMs + SETTLE_MS);
+}
+
+/** The request went elsewhere: its pod holds nothing of it. */
+export function speculativeDrop(ticket: u32): void {
+  if (expiryOf(ticket)) store<u64>(ticketAt(ticket), 0);
 }
 
 export function speculativeHas(hash: u64, pod: u32, nowMs: u64): bool {
@@ -44,7 +97,7 @@ export function speculativeHas(hash: u64, pod: u32, nowMs: u64): bool {
   const set = entries + (<usize>(<u32>(key >> 40) & (SETS - 1)) << 6);
   for (let i: u32 = 0; i < WAYS; i++) {
     const e = set + (i << 4);
-    if (load<u64>(e) == key) return load<u64>(e, 8) > nowMs;
+    if (load<u64>(e) == key) return expiryOf(load<u32>(e, 8)) > nowMs;
   }
   return false;
 }

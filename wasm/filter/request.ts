@@ -45,7 +45,7 @@ import {
   userPtr,
 } from "../core/scan";
 import { cookieValue, cookieValuePtr, cookieValueLen, deriveSession, keyedSession, validSession } from "../core/session";
-import { speculativeAdd } from "../core/speculative";
+import { speculativeAdd, speculativeBegin } from "../core/speculative";
 import { fnv64 } from "../shared/fnv";
 import { hashBlocks } from "../shared/hash";
 import {
@@ -472,8 +472,9 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
     countPrefill(s.gauge, s.pod, 1, s.work, t2, s.uncached);
     s.prefillCounted = true;
   }
+  if (matchBlocks(pod) < blocks) s.speculation = speculativeBegin(t0 / 1000000);
   for (let j = matchBlocks(pod); j < blocks; j++) {
-    speculativeAdd(load<u64>(hashes + (<usize>j << 3)), pod, t0 / 1000000);
+    speculativeAdd(load<u64>(hashes + (<usize>j << 3)), pod, s.speculation);
   }
   pickCommit(pod, t0);
   count(C_SUCCESS);

@@ -9,6 +9,7 @@ import {
   podObserveRate,
 } from "../core/pods";
 import { debugHeaders } from "../core/policy";
+import { speculativeDrop, speculativeSettle } from "../core/speculative";
 import { DEBUG_ALL, DEBUG_TRUSTED } from "../shared/layout";
 import { Text, text } from "./abi/memory";
 import {
@@ -94,6 +95,7 @@ function followHost(s: Stream): void {
   const actual = podByAddress(resultAt, <u32>resultSize);
   const t = now();
   count(C_MOVED);
+  speculativeDrop(s.speculation);
   for (let i: u32 = 0; i < s.candidates; i++) {
     const c = candidate(s, i);
     if (<i32>c == actual) break;
@@ -136,6 +138,7 @@ function firstToken(s: Stream, size: u32, endOfStream: bool): void {
   if (s.state != DISPATCHED) return;
   const t = now();
   releasePrefill(s, t);
+  speculativeSettle(s.speculation, t / 1000000);
   if (s.pod < 0 || s.dispatchNs == 0) return;
   const micros = (t - s.dispatchNs) / 1000;
   recordFirstToken(<u32>s.pod, micros, s.uncached);
@@ -217,6 +220,7 @@ export function onStreamEnd(s: Stream): void {
   }
   // Also for a request that was refused after its decision, when its body grew over the limit.
   releasePrefill(s, t);
+  speculativeSettle(s.speculation, t / 1000000);
   countRequest(s.gauge, s.pod, -1);
   streamDrop(s);
 }

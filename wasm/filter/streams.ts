@@ -75,6 +75,8 @@ export class Stream {
   schedulingUs: u32;
   matchUs: u32;
   pickUs: u32;
+  /** Ticket of what is believed of the pod because of this request, 0 = none. */
+  speculation: u32;
   startNs: u64;
   dispatchNs: u64;
   credentialLo: u64;
