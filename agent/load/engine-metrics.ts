@@ -14,6 +14,8 @@ export interface EngineMetrics {
   /** Tokens looked up in and found in the prefix cache since the engine's start. */
   prefixQueries: number;
   prefixHits: number;
+  /** Whether it has these counters; without them the two are 0 and say nothing. */
+  countsPrefixes: boolean;
   promptTokens: number;
   generationTokens: number;
   adapters: Adapters;
@@ -122,6 +124,7 @@ export function engineMetrics(text: string): EngineMetrics | null {
     ...cacheSize(byName, values(BLOCK_TOKENS)[0] ?? 0, sum(BLOCKS)),
     prefixQueries: counter(COUNTERS.prefixQueries),
     prefixHits: counter(COUNTERS.prefixHits),
+    countsPrefixes: COUNTERS.prefixHits.some((name) => byName.has(name)),
     promptTokens: counter(COUNTERS.promptTokens),
     generationTokens: counter(COUNTERS.generationTokens),
     adapters: adaptersOf(byName.get(LORA) ?? []),

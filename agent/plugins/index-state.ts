@@ -18,6 +18,8 @@ declare module "fastify" {
     config: AgentConfig;
     wire: Wire;
     registry: PodRegistry;
+    /** Checks of sampled tokens by model id; null where a tokenizer cannot be read. */
+    canonicalChecks: Map<number, CanonicalCheck | null>;
     /** Token bytes by model id. */
     tokenTables: Map<number, TokenBytes>;
     checkpointer: Checkpointer;
@@ -79,6 +81,7 @@ export default fp<{ config: AgentConfig }>(
     app.decorate("wire", wire);
     app.decorate("registry", registry);
     app.decorate("tokenTables", tokenTables);
+    app.decorate("canonicalChecks", checks);
     app.decorate("checkpointer", checkpointer);
     app.decorate("saved", saved);
     app.decorate("readiness", new Readiness());

@@ -32,9 +32,25 @@ function noteRun(pod: Pod): void {
 export default fp(
   async (app) => {
     const log = app.pino.child({ component: "load" });
+    const compare = (pod: Pod) => {
+      const sent = app.reports.pods.get(pod.config.address);
+      if (!sent || !pod.feed || !pod.metrics?.countsPrefixes) return;
+      const before = pod.predictions.over;
+      pod.predictions.observe(
+        { requests: sent.requests, predicted: sent.predictedTokens, found: pod.metrics.prefixHits },
+        app.registry.blockTokens(pod),
+        performance.now(),
+      );
+      if (pod.predictions.over && !before)
+        log.warn(
+          { event_type: "predictions", pod_id: pod.config.name, ratio: pod.predictions.ratio },
+          "more is predicted to be cached on the pod than its engine finds: events are lost, its template changed, or its prefix cache is off",
+        );
+    };
     const scraper = new Scraper(app.config.scrape, {
       onLoad: (pod) => {
         noteRun(pod);
+        compare(pod);
         app.publisher.loadsChanged();
       },
       onReadiness: (pod) => {
@@ -73,6 +89,14 @@ export default fp(
               detail: `none of ${app.registry.pods.length} pods answers: ${app.registry.pods[0]!.problem}`,
             },
           ],
+    );
+    app.readiness.note(() =>
+      app.registry.pods
+        .filter((pod) => pod.predictions.over)
+        .map((pod) => ({
+          code: "predictions_off",
+          detail: `pod ${pod.config.name}: its engine finds less in its cache than gateways predict`,
+        })),
     );
     app.readiness.note(() =>
       app.registry.pods

@@ -199,6 +199,40 @@ export default fp(
       ["pod"],
       () => reported((t) => t.predictedTokens),
     );
+    counter(
+      "warmgate_pod_engine_cached_tokens_total",
+      "Prompt tokens that the engine itself counts as found in its cache, also of requests that no gateway sent",
+      ["pod"],
+      () => perPod((pod) => (pod.metrics?.countsPrefixes ? pod.metrics.prefixHits : null)),
+    );
+    gauge(
+      "warmgate_predictions_off",
+      "1 when gateways predicted more cached tokens than the engine found",
+      ["pod"],
+      () => perPod((pod) => (pod.feed && pod.metrics?.countsPrefixes ? Number(pod.predictions.over) : null)),
+    );
+    const checked = (field: "checked" | "encoded" | "different", name: string, help: string) =>
+      counter(name, help, ["model"], () =>
+        models.models.flatMap(({ id, pool }): Rows => {
+          const check = app.canonicalChecks.get(id);
+          return check ? [[{ model: pool.model.name }, check.counts[field]]] : [];
+        }),
+      );
+    checked(
+      "checked",
+      "warmgate_sampled_blocks_checked_total",
+      "Blocks of decode steps whose tokens were judged",
+    );
+    checked(
+      "encoded",
+      "warmgate_sampled_blocks_tokenized_total",
+      "Of these, those tokenized afresh to be judged",
+    );
+    checked(
+      "different",
+      "warmgate_sampled_blocks_left_out_total",
+      "Of these, those that no prompt would be tokenized into",
+    );
     gauge("warmgate_pod_ready", "Whether a pod answers", ["pod"], () => perPod((pod) => (pod.ready ? 1 : 0)));
     gauge("warmgate_pod_prefill_tokens_per_second", "Uncached prefill rate assumed of a pod", ["pod"], () =>
       perPod((pod) => pod.rate.value),

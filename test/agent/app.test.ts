@@ -110,6 +110,9 @@ describe("the agent's HTTP side", () => {
     expect(metrics).toContain('kv_cache_manager_hit_rate{pod="pod-0"} 0.6');
     expect(metrics).toContain('llmd_epp_scheduling_decisions_total{result="success"} 0');
     expect(metrics).toContain('warmgate_template_exact{model="m"} 1');
+    expect(metrics).toContain('warmgate_pod_engine_cached_tokens_total{pod="pod-0"} 600');
+    expect(metrics).toContain('warmgate_predictions_off{pod="pod-0"} 0');
+    expect(metrics).toContain('warmgate_sampled_blocks_checked_total{model="m"} 1');
     expect(Object.keys((await app.inject("/api/v1/openapi.json")).json().paths)).toContain("/api/v1/pods");
   });
 
