@@ -64,7 +64,7 @@ async function helloMaker(): Promise<(vm: number) => Buffer> {
     memory: WebAssembly.Memory;
     _initialize(): void;
     inputBuffer(n: number): number;
-    checksumOf(n: number): bigint;
+    reseal(n: number): void;
     kindHello: WebAssembly.Global;
   };
   x._initialize();
@@ -73,14 +73,14 @@ async function helloMaker(): Promise<(vm: number) => Buffer> {
     frame.write("WGT1", "latin1");
     frame.writeUInt16LE(1, 4);
     frame.writeUInt16LE(Number(x.kindHello.value), 6);
-    frame.writeUInt32LE(32, 36);
     frame.writeUInt16LE(1, 48);
     frame.writeUInt16LE(1, 50);
     frame.writeBigUInt64LE(1n, 56);
     frame.writeBigUInt64LE(BigInt(vm), 64);
-    const at = x.inputBuffer(64);
-    new Uint8Array(x.memory.buffer).set(frame.subarray(48), at);
-    frame.writeBigUInt64LE(BigInt.asUintN(64, x.checksumOf(32)), 40);
+    const at = x.inputBuffer(frame.length);
+    new Uint8Array(x.memory.buffer).set(frame, at);
+    x.reseal(frame.length);
+    frame.set(new Uint8Array(x.memory.buffer, at, frame.length));
     return Buffer.concat([Buffer.from([0x0a, frame.length]), frame]);
   };
 }
