@@ -117,6 +117,7 @@ async function simulate(flags: Flags): Promise<void> {
   const policies = names.map(findPolicy);
   const load = loadOf(flags);
   const engine = ENGINES[flags.engine ?? (flags.workload ? WORKLOADS[flags.workload]!.engine : "8b-h100")];
+  const requests = load.stages.reduce((n, stage) => n + stage.length, 0);
   const runs: RunResult[] = [];
   for (const policy of policies) {
     runs.push(
@@ -127,14 +128,14 @@ async function simulate(flags: Flags): Promise<void> {
         sync: flags.syncMs / 1000,
         scrape: flags.scrapeMs / 1000,
         seed: flags.seed,
-        progress: progressOf(policy.name, load.requests.length),
+        progress: progressOf(policy.name, requests),
       }),
     );
   }
   const summaries = runs.map(summarize);
   const settings = {
     load: basename(load.name),
-    requests: load.requests.length,
+    requests,
     ratePerSecond: rateOf(load),
     engine: engine.name,
     pods: flags.pods,
@@ -157,9 +158,10 @@ function loadOf({ trace, workload, rate, limit, seed }: Flags): Load {
     : readTrace(trace, { rate, limit }, random);
 }
 
-function rateOf({ requests }: Load): number {
-  const seconds = requests.at(-1)!.arrival;
-  return seconds > 0 ? requests.length / seconds : 0;
+/** Requests per second while they arrive, over all stages. */
+function rateOf({ stages }: Load): number {
+  const seconds = stages.reduce((sum, stage) => sum + stage.at(-1)!.arrival, 0);
+  return seconds > 0 ? stages.reduce((n, stage) => n + stage.length, 0) / seconds : 0;
 }
 
 function progressOf(policy: string, all: number): (done: number) => void {

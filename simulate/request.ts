@@ -1,7 +1,7 @@
 // A request of a trace or workload, without text: what matters for routing is its time, its lengths and its blocks.
 
 export interface SimRequest {
-  /** Seconds after the first one. */
+  /** Seconds after its stage begins. */
   arrival: number;
   /** Tokens. */
   prompt: number;
@@ -13,10 +13,13 @@ export interface SimRequest {
   session: number;
 }
 
-/** Requests in order of arrival. */
+/** What comes to a fleet: stages, each begun when all requests of the one before have ended and a pause is over. */
 export interface Load {
   name: string;
-  requests: SimRequest[];
+  /** Requests of each stage in order of arrival; no stage is empty. */
+  stages: SimRequest[][];
+  /** Seconds. */
+  pause: number;
   /** Tokens of a block. */
   blockTokens: number;
 }

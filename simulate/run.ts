@@ -25,6 +25,8 @@ export interface RunOptions {
 /** What became of a request. Times are seconds. */
 export interface Outcome {
   request: SimRequest;
+  /** From the start. */
+  arrival: number;
   /** -1 when no pod passed the policy's filters. */
   pod: number;
   /** From arrival. */
@@ -57,6 +59,7 @@ export async function run(load: Load, policy: SimPolicy, options: RunOptions): P
   checkLengths(load, engine);
   const queue = new EventQueue();
   const outcomes: Outcome[] = [];
+  const all = load.stages.reduce((n, stage) => n + stage.length, 0);
   let now = 0;
   let done = 0;
 
@@ -79,12 +82,12 @@ export async function run(load: Load, policy: SimPolicy, options: RunOptions): P
           flight.cached = cachedTokens;
         },
         firstToken(flight) {
-          flight.firstToken = now - flight.request.arrival;
+          flight.firstToken = now - flight.arrival;
           count(flight.replica, (router, at) => router.firstToken(flight.dispatch, at));
           routers[flight.replica]!.calibrate(flight.dispatch, now);
         },
         done(flight) {
-          flight.end = now - flight.request.arrival;
+          flight.end = now - flight.arrival;
           count(flight.replica, (router, at) => router.done(flight.dispatch, at));
           done++;
           if (done % PROGRESS_EVERY === 0) options.progress?.(done);
@@ -114,7 +117,15 @@ export async function run(load: Load, policy: SimPolicy, options: RunOptions): P
   const arrive = (request: SimRequest) => {
     const replica = choice.below(replicas);
     const dispatch = routers[replica]!.dispatch(request, now);
-    const outcome = { request, pod: dispatch?.pod ?? -1, firstToken: 0, end: 0, cached: 0, predicted: 0 };
+    const outcome = {
+      request,
+      arrival: now,
+      pod: dispatch?.pod ?? -1,
+      firstToken: 0,
+      end: 0,
+      cached: 0,
+      predicted: 0,
+    };
     if (!dispatch) {
       outcomes.push(outcome);
       done++;
@@ -139,31 +150,38 @@ export async function run(load: Load, policy: SimPolicy, options: RunOptions): P
     pods.forEach((pod, i) => {
       for (const router of routers) router.scraped(i, pod.waiting, pod.running, pod.cache.usage, now);
     });
-    if (done < load.requests.length) queue.add(now + options.scrape, scrape);
+    if (done < all) queue.add(now + options.scrape, scrape);
   };
   queue.add(0, scrape);
 
-  let next = 0;
-  while (done < load.requests.length) {
-    const request = load.requests[next];
-    if (request && request.arrival <= queue.next) {
-      now = request.arrival;
-      next++;
-      arrive(request);
-    } else {
-      now = queue.next;
-      queue.run();
+  let ended = 0;
+  let start = 0;
+  for (const stage of load.stages) {
+    let next = 0;
+    while (done < ended + stage.length) {
+      const request = stage[next];
+      if (request && start + request.arrival <= queue.next) {
+        now = start + request.arrival;
+        next++;
+        arrive(request);
+      } else {
+        now = queue.next;
+        queue.run();
+      }
     }
+    ended = done;
+    start = now + load.pause;
   }
   return {
     policy: policy.name,
     outcomes,
     pods: pods.map(({ prefilledTokens, preemptions }) => ({ prefilledTokens, preemptions })),
-    seconds: outcomes.reduce((last, o) => Math.max(last, o.request.arrival + o.end), 0),
+    seconds: outcomes.reduce((last, o) => Math.max(last, o.arrival + o.end), 0),
   };
 }
 
-function checkLengths({ requests, blockTokens }: Load, engine: Engine): void {
+function checkLengths({ stages, blockTokens }: Load, engine: Engine): void {
+  const requests = stages.flat();
   const room = Math.floor(engine.capacity / blockTokens) * blockTokens;
   const at = requests.findIndex(({ prompt, output }) => prompt + output > room);
   if (at < 0) return;

@@ -37,7 +37,7 @@ export function readTrace(file: string, options: TraceOptions, random: Random): 
   }
   if (requests.length === 0) throw new ConfigError(`${file}: has no requests`);
   paced(requests, options.rate);
-  return { name: file, requests, blockTokens: azure ? AZURE_BLOCK : MOONCAKE_BLOCK };
+  return { name: file, stages: [requests], pause: 0, blockTokens: azure ? AZURE_BLOCK : MOONCAKE_BLOCK };
 }
 
 function textOf(file: string): string {

@@ -6,7 +6,7 @@ import type { Load, SimRequest } from "./request.js";
 interface Workload {
   engine: EngineName;
   about: string;
-  make(random: Random, rate: number | undefined): { requests: SimRequest[]; blockTokens: number };
+  make(random: Random, rate: number | undefined): { stages: SimRequest[][]; blockTokens: number };
 }
 
 export const WORKLOADS: Readonly<Record<string, Workload>> = {
@@ -54,8 +54,8 @@ const LADDER: readonly (readonly [number, number])[] = [
   [57, 26],
   [60, 25],
 ];
-/** Seconds between two stages. */
-const LADDER_PAUSE_S = 30;
+/** Seconds between the end of a stage and the next one. */
+const PAUSE_S = 30;
 
 function sharedPrefixLadder(random: Random, rate: number | undefined) {
   const blockTokens = 48;
@@ -65,20 +65,16 @@ function sharedPrefixLadder(random: Random, rate: number | undefined) {
     const system = blocks(6000);
     for (let i = 0; i < 5; i++) prompts.push({ blocks: [...system, ...blocks(1200)], session: group + 1 });
   }
-  const stages = rate === undefined ? LADDER : ([[rate, 300]] as const);
-  const requests: SimRequest[] = [];
   let order: typeof prompts = [];
-  let start = 0;
-  for (const [perSecond, seconds] of stages) {
-    let at = start;
-    for (let i = 0; i < perSecond * seconds; i++) {
+  const stages = (rate === undefined ? LADDER : [[rate, 300] as const]).map(([perSecond, seconds]) => {
+    let at = 0;
+    return Array.from({ length: Math.ceil(perSecond * seconds) }, (): SimRequest => {
       at += random.exponential(1 / perSecond);
       if (order.length === 0) order = shuffled(prompts, random);
-      requests.push({ arrival: at, prompt: 7200, output: 1000, ...order.pop()! });
-    }
-    start = Math.max(at, start + seconds) + LADDER_PAUSE_S;
-  }
-  return { requests, blockTokens };
+      return { arrival: at, prompt: 7200, output: 1000, ...order.pop()! };
+    });
+  });
+  return { stages, blockTokens };
 }
 
 function shuffled<T>(list: readonly T[], random: Random): T[] {
@@ -121,7 +117,7 @@ function codeGeneration(random: Random, rate: number = 4) {
     }
   }
   requests.sort((a, b) => a.arrival - b.arrival);
-  return { requests, blockTokens: CODE_BLOCK };
+  return { stages: [requests], blockTokens: CODE_BLOCK };
 }
 
 function reasoning(random: Random, rate: number = 2) {
@@ -142,14 +138,17 @@ function reasoning(random: Random, rate: number = 2) {
     });
     at += random.exponential(1 / rate);
   }
-  return { requests, blockTokens };
+  return { stages: [requests], blockTokens };
 }
 
 /** A workload's requests; `rate` in requests per second replaces its own pace. */
 export function makeWorkload(name: string, random: Random, rate: number | undefined, limit: number): Load {
-  const made = WORKLOADS[name]!.make(random, rate);
-  const first = made.requests[0]!.arrival;
-  const requests = made.requests.slice(0, limit);
-  for (const request of requests) request.arrival -= first;
-  return { name, requests, blockTokens: made.blockTokens };
+  const { stages, blockTokens } = WORKLOADS[name]!.make(random, rate);
+  let room = limit;
+  const taken = stages.map((stage) => {
+    const some = stage.slice(0, room);
+    room -= some.length;
+    return some;
+  });
+  return { name, stages: taken.filter((stage) => stage.length > 0), pause: PAUSE_S, blockTokens };
 }

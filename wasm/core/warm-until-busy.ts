@@ -1,24 +1,31 @@
 // The default order of pods: seconds until the first token, for this request and for those that it disturbs.
 import { candidate, candidateCount, setValue } from "./candidates";
+import { fresh } from "./load-scores";
 import { matchTokens } from "./match";
-import { podHeadStart, podPending, podPendingRequests, podRate, podRequests, podRunning } from "./pods";
+import { podCapacity, podHeadStart, podPending, podPendingRequests, podRate, podRequests, podRunning, podUsage } from "./pods";
 import { nowNs, perPodRate, promptTokens } from "./request-facts";
 
 /** Uncached tokens at which attention over the prompt doubles the cost of a token (reference/gpu-vllm.md, H200, 8B). */
 // @ts-ignore: decorator
 @inline
 const ATTENTION_TOKENS: f64 = 22000;
-/** How much each running decode slows a prefill: 6 % at 16, 13 % at 64, 22 % at 128 (the same measurement). */
+/**
+ * How much each running decode, and each token in the KV cache that decodes read, slows a prefill. The same measurement
+ * has 13 % at 64 decodes of 2,000 tokens, 22 % at 128.
+ */
 // @ts-ignore: decorator
 @inline
-const DECODE_SLOWDOWN: f64 = 0.0019;
+const DECODE_SLOWDOWN: f64 = 0.001;
+// @ts-ignore: decorator
+@inline
+const CONTEXT_SLOWDOWN: f64 = 0.0000004;
 /**
  * How much more a second of own prefill weighs than a second of waiting, because a miss also evicts what others would
  * have hit; and how much that grows with what waits. docs/rationale.md has the measurement.
  */
 // @ts-ignore: decorator
 @inline
-const MISS_WEIGHT: f64 = 15;
+const MISS_WEIGHT: f64 = 8;
 // @ts-ignore: decorator
 @inline
 const MISS_WEIGHT_BUSY: f64 = 3;
@@ -55,7 +62,8 @@ function warmUntilBusy(i: u32): f64 {
   const uncached = max(promptTokens - cached, 1);
   const rate = podRate(i);
   const running = max(podRunning(i), podRequests(i) - min(podRequests(i), podPendingRequests(i)));
-  const slow = 1 + DECODE_SLOWDOWN * <f64>running;
+  const context = fresh(i) ? podUsage(i) * <f64>podCapacity(i) : 0;
+  const slow = 1 + DECODE_SLOWDOWN * <f64>running + CONTEXT_SLOWDOWN * context;
   const own = (prefillWork(cached, uncached) / rate) * slow;
   let wait = (podPending(i) / rate) * slow;
   const since = podHeadStart(i);
