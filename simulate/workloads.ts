@@ -94,7 +94,7 @@ const CODE_TURNS = 20;
 /** A turn's answer takes about so long per token; the next turn waits for it. */
 const CODE_TOKEN_S = 0.03;
 
-function codeGeneration(random: Random, rate: number = 4) {
+function codeGeneration(random: Random, rate: number = 2) {
   const requests: SimRequest[] = [];
   const blocks = blockSource(CODE_BLOCK);
   const shared = blocks(3000);
