@@ -25,7 +25,7 @@ const CONTEXT_SLOWDOWN: f64 = 0.0000004;
  */
 // @ts-ignore: decorator
 @inline
-const MISS_WEIGHT: f64 = 8;
+const MISS_WEIGHT: f64 = 10;
 // @ts-ignore: decorator
 @inline
 const MISS_WEIGHT_BUSY: f64 = 3;
@@ -54,7 +54,7 @@ export function warmCosts(): f64 {
 /**
  * Seconds until the first token, weighed: `W + g × own`. `own` is the prefill time of the uncached part, slowed by
  * the pod's decodes; `W` the same for what was routed there and has no first token yet, less what the head of that
- * queue has already had; `g = 15 + 3 × min(8, rate × W)`, because a miss also evicts and delays others.
+ * queue has already had; `g = 10 + 3 × min(8, rate × W)`, because a miss also evicts and delays others.
  * The form is Mooncake's greedy rule with an externality added; docs/rationale.md says where its numbers come from.
  */
 function warmUntilBusy(i: u32): f64 {
