@@ -192,6 +192,26 @@ export interface Report {
   pods: ReportRow[];
 }
 
+/** What one gateway worker has under way. */
+export interface Share {
+  kind: "share";
+  processId: bigint;
+  vmId: bigint;
+  /** The sender's monotonic clock, ns. */
+  stamp: bigint;
+  /** Whether pods that are left out have nothing under way. */
+  whole: boolean;
+  rows: ({ address: string } & UnderWay)[];
+}
+
+/** Counts of one pod; work and tokens are those of prefills. */
+export interface UnderWay {
+  requests: number;
+  prefills: number;
+  work: number;
+  tokens: number;
+}
+
 /** Order of the reasons is that of wasm/shared/layout.ts. */
 export const DECISION_REASONS = [
   "routed",
@@ -747,7 +767,7 @@ export class Wire {
   }
 
   /** Reads a frame from a filter; null when it is damaged or of another format. */
-  decodeUp(data: Uint8Array): Hello | Report | Resync | Decision | null {
+  decodeUp(data: Uint8Array): Hello | Report | Resync | Decision | Share | null {
     this.#put(data);
     const kind = this.#x.frameKind!(data.length);
     const head = this.#number("headBytes");
@@ -763,8 +783,46 @@ export class Wire {
         vmId: view.getBigUint64(16, true),
         build: view.getBigUint64(24, true),
       };
+    if (kind === this.#number("kindShare")) return this.#share(view, data);
     if (kind === this.#number("kindDecision")) return this.#decision(view, data);
     return kind === this.#number("kindReport") ? this.#report(view) : null;
+  }
+
+  #share(view: DataView, frame: Uint8Array): Share | null {
+    const width = this.#number("shareRowBytes");
+    let p = this.#number("shareHeadBytes");
+    if (view.byteLength < p) return null;
+    const rows: Share["rows"] = [];
+    for (let left = view.getUint32(12, true); left > 0; left--) {
+      if (p + width > view.byteLength) return null;
+      const size = view.getUint32(p, true);
+      if (p + width + size > view.byteLength) return null;
+      rows.push({
+        address: utf8.decode(new Uint8Array(view.buffer, view.byteOffset + p + width, size)),
+        requests: view.getUint32(p + 4, true),
+        prefills: view.getUint32(p + 8, true),
+        work: Number(view.getBigUint64(p + 16, true)),
+        tokens: Number(view.getBigUint64(p + 24, true)),
+      });
+      p += width + ((size + 7) & ~7);
+    }
+    const sender = new DataView(frame.buffer, frame.byteOffset);
+    return {
+      kind: "share",
+      processId: sender.getBigUint64(8, true),
+      vmId: sender.getBigUint64(16, true),
+      stamp: view.getBigUint64(0, true),
+      whole: (view.getUint32(8, true) & 1) === 1,
+      rows,
+    };
+  }
+
+  /** A frame for one gateway: what `gateways` others have under way, by slot. `stamp`: of its own last share. */
+  foreignFrame(stamp: bigint, gateways: number, rows: ({ slot: number } & UnderWay)[]): Uint8Array {
+    const x = this.#x;
+    x.foreignBegin!(stamp, gateways);
+    for (const r of rows) x.foreignRow!(r.slot, r.requests, r.prefills, r.work, r.tokens);
+    return this.#frame(x.sectionFrame!(this.#number("kindForeign"), x.foreignEnd!()));
   }
 
   #decision(view: DataView, frame: Uint8Array): Decision | null {

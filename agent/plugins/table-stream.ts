@@ -2,6 +2,7 @@
 import fp from "fastify-plugin";
 import { DecisionLog } from "../table/decision-log.js";
 import { GatewayReports } from "../table/gateway-reports.js";
+import { SharedLoad } from "../table/shared-load.js";
 import { StreamServer } from "../table/stream-server.js";
 
 declare module "fastify" {
@@ -16,18 +17,25 @@ export default fp(
   async (app) => {
     const reports = new GatewayReports();
     const decisions = new DecisionLog();
+    const slotOf = (address: string) =>
+      app.registry.pods.find(({ config }) => config.address === address)?.slot;
+    const shared = new SharedLoad(app.wire, slotOf);
     const stream = new StreamServer({
       wire: app.wire,
       publisher: app.publisher,
       token: app.config.token,
       log: app.pino.child({ component: "table" }),
       onReport: (report) => reports.take(report, performance.now()),
+      onShare: (share, sink) => shared.take(share, sink, performance.now()),
       onDecision: (decision) => decisions.take(decision, Date.now()),
     });
     app.decorate("decisions", decisions);
     app.decorate("reports", reports);
     app.decorate("tableStream", stream);
-    app.addHook("preClose", async () => stream.stop());
+    app.addHook("preClose", async () => {
+      shared.stop();
+      stream.stop();
+    });
   },
   { name: "table-stream", dependencies: ["table"] },
 );

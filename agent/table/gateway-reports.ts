@@ -26,6 +26,7 @@ export const COUNTERS = [
   "queue_evicted",
   "queue_expired",
   "queue_left",
+  "slow_sharing",
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];

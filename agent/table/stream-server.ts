@@ -15,7 +15,7 @@ import type { Logger } from "pino";
 import type { Listen } from "../config/load.js";
 import { StartError } from "../errors.js";
 import { packageRoot } from "../package-root.js";
-import type { Decision, Hello, Report, Wire } from "../wire.js";
+import type { Decision, Hello, Report, Share, Wire } from "../wire.js";
 import type { FrameSink, Publisher } from "./publisher.js";
 
 interface Frame {
@@ -32,6 +32,7 @@ export interface StreamOptions {
   log: Logger;
   onReport: (report: Report) => void;
   onDecision: (decision: Decision) => void;
+  onShare: (share: Share, sink: FrameSink) => void;
 }
 
 /** The frame format that wasm/shared writes. */
@@ -79,7 +80,7 @@ export class StreamServer {
   }
 
   #subscribe(call: Call): void {
-    const { publisher, wire, log, token, onReport, onDecision } = this.#o;
+    const { publisher, wire, log, token, onReport, onDecision, onShare } = this.#o;
     if (token !== null && !authorized(call.metadata, token)) {
       log.warn({ event_type: "subscribe", peer: call.getPeer() }, "a subscriber had no valid token");
       call.emit("error", { code: status.UNAUTHENTICATED, details: "a bearer token is required" });
@@ -110,6 +111,7 @@ export class StreamServer {
       } else if (!hello) refuse("the first frame was not a hello");
       else if (message.kind === "resync") publisher.resync(sink);
       else if (message.kind === "decision") onDecision(message);
+      else if (message.kind === "share") onShare(message, sink);
       else onReport(message);
     });
     const gone = () => {

@@ -7,7 +7,7 @@ import {
   podKnown,
   podLoadFresh,
   podModel,
-  podPending,
+  podPendingTokens,
   podReady,
   podRequests,
   podsShow,
@@ -49,7 +49,7 @@ export function saturation(model: u32, nowNs: u64): f64 {
     if (score < 0) continue;
     sum += score;
     requests += <f64>podRequests(i);
-    tokens += podPending(i);
+    tokens += podPendingTokens(i);
     pods += 1;
   }
   if (pods == 0) return 0;
@@ -84,7 +84,7 @@ function serves(i: u32, model: u32): bool {
 
 /** Load of one pod, full at 1; -1 when it is not known. */
 function fullness(i: u32, nowNs: u64): f64 {
-  if (detector == DETECTOR_CONCURRENCY) return occupancy(<f64>podRequests(i), podPending(i), 1);
+  if (detector == DETECTOR_CONCURRENCY) return occupancy(<f64>podRequests(i), podPendingTokens(i), 1);
   if (!podLoadFresh(i, nowNs, loadTtlMs)) return -1;
   return max(<f64>podWaiting(i) / queueDepthThreshold, podUsage(i) / kvUsageThreshold);
 }

@@ -93,6 +93,14 @@ export function gaugeSlotOf(pod: u32): u32 {
   return pod < MAX_PODS ? <u32>load<u16>(slotOf + (<usize>pod << 1)) : 0;
 }
 
+/** Address that a gauge slot was given to last. */
+export function slotAddress(slot: u32): usize {
+  return shared + <usize>slot * RECORD;
+}
+export function slotAddressSize(slot: u32): u32 {
+  return load<u8>(slotAddress(slot), ADDRESS_MAX);
+}
+
 /** Slot of an address among the first `used` ones, or `used`. */
 function find(p: usize, size: u32, used: u32): u32 {
   let slot: u32 = 0;

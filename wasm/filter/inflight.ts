@@ -6,10 +6,10 @@ import {
   podKnown,
   podMoveCounts,
   podOut,
-  podPending,
-  podPendingRequests,
-  podPendingTokens,
-  podRequests,
+  podOwnPending,
+  podOwnPendingRequests,
+  podOwnPendingTokens,
+  podOwnRequests,
   podSetCounts,
   podSetOut,
   podSetTokens,
@@ -67,6 +67,13 @@ function shareAt(slot: u32, gauge: u32): usize {
   return shares + <usize>slot * SHARE_BYTES + (gauge << 3);
 }
 
+/** This VM's share of a gauge of a gauge slot. */
+// @ts-ignore: decorator
+@inline
+export function shareOf(slot: u32, gauge: u32): i64 {
+  return load<i64>(shareAt(slot, gauge));
+}
+
 // @ts-ignore: decorator
 @inline
 function add(slot: u32, gauge: u32, by: i64): void {
@@ -101,7 +108,7 @@ export function countRequest(slot: u32, pod: i32, by: i64): void {
   add(slot - 1, GAUGE_REQUESTS, by);
   if (pod < 0) return;
   const p = <u32>pod;
-  podSetCounts(p, <u32>max<i64>(<i64>podRequests(p) + by, 0), podPendingRequests(p), podPending(p));
+  podSetCounts(p, <u32>max<i64>(<i64>podOwnRequests(p) + by, 0), podOwnPendingRequests(p), podOwnPending(p));
 }
 
 /** Counts a prefill of `work` units (core/pick.ts) and uncached `tokens` in or out, as `countRequest` does. */
@@ -112,9 +119,9 @@ export function countPrefill(slot: u32, pod: i32, by: i64, work: u32, nowNs: u64
   add(slot - 1, GAUGE_TOKENS, by * <i64>tokens);
   if (pod < 0) return;
   const p = <u32>pod;
-  const pending = <u64>max<i64>(<i64>podPendingRequests(p) + by, 0);
-  podSetTokens(p, pending ? max<f64>(podPendingTokens(p) + <f64>by * <f64>tokens, 0) : 0);
-  podMoveCounts(p, podRequests(p), <u32>pending, pending ? max<f64>(podPending(p) + <f64>by * <f64>work, 0) : 0, nowNs);
+  const pending = <u64>max<i64>(<i64>podOwnPendingRequests(p) + by, 0);
+  podSetTokens(p, pending ? max<f64>(podOwnPendingTokens(p) + <f64>by * <f64>tokens, 0) : 0);
+  podMoveCounts(p, podOwnRequests(p), <u32>pending, pending ? max<f64>(podOwnPending(p) + <f64>by * <f64>work, 0) : 0, nowNs);
 }
 
 /** Leaves a pod out for OUT_NS, for all workers of the process. */
@@ -133,9 +140,9 @@ function inflightRead(pod: u32, nowNs: u64): bool {
   const pending = sane(metricValue(gaugeId(era, slot - 1, GAUGE_PREFILLS)));
   const work = <f64>sane(metricValue(gaugeId(era, slot - 1, GAUGE_WORK)));
   const tokens = <f64>sane(metricValue(gaugeId(era, slot - 1, GAUGE_TOKENS)));
-  const moved = tokens != podPendingTokens(pod);
+  const moved = tokens != podOwnPendingTokens(pod);
   podSetTokens(pod, tokens);
-  if (!moved && requests == podRequests(pod) && <u32>pending == podPendingRequests(pod) && work == podPending(pod)) return false;
+  if (!moved && requests == podOwnRequests(pod) && <u32>pending == podOwnPendingRequests(pod) && work == podOwnPending(pod)) return false;
   podMoveCounts(pod, requests, <u32>pending, work, nowNs);
   return true;
 }
@@ -152,7 +159,7 @@ function sane(v: u64): u64 {
  */
 export function inflightRefresh(pod: u32, nowNs: u64): bool {
   const slot = gaugeSlotOf(pod);
-  if (!slot || <f64>sane(metricValue(gaugeId(era, slot - 1, GAUGE_WORK))) == podPending(pod)) return false;
+  if (!slot || <f64>sane(metricValue(gaugeId(era, slot - 1, GAUGE_WORK))) == podOwnPending(pod)) return false;
   return inflightRead(pod, nowNs);
 }
 

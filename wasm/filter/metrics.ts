@@ -79,6 +79,9 @@ export const C_QUEUE_EXPIRED: u32 = 21;
 // @ts-ignore: decorator
 @inline
 export const C_QUEUE_LEFT: u32 = 22;
+// @ts-ignore: decorator
+@inline
+export const C_SLOW_SHARING: u32 = 23;
 
 const NAMES: StaticArray<Text> = [
   text("warmgate_decisions_success_total"),
@@ -104,6 +107,7 @@ const NAMES: StaticArray<Text> = [
   text("warmgate_queue_evicted_total"),
   text("warmgate_queue_expired_total"),
   text("warmgate_queue_left_total"),
+  text("warmgate_slow_sharing_total"),
 ];
 // Of the VM that reported last: workers of one process hold the same table.
 const MEMORY = text("warmgate_memory_bytes");
@@ -112,6 +116,7 @@ const REGIONS = text("warmgate_table_region_bytes");
 const ENTRIES = text("warmgate_table_entries");
 const SESSION_HITS = text("warmgate_session_affinity_hits_total");
 const SESSION_MISSES = text("warmgate_session_affinity_misses_total");
+const SHARING = text("warmgate_sharing_delay_us");
 const QUEUE = text("warmgate_queue_requests");
 const SCHEDULING = text("warmgate_scheduling_duration_us");
 
@@ -131,6 +136,7 @@ let missesCounter: u32 = 0;
 let flushedHits: u64 = 0;
 let flushedMisses: u64 = 0;
 let queue: u32 = 0;
+let sharing: u32 = 0;
 
 export function metricsDefine(): void {
   for (let i: u32 = 0; i < REPORT_COUNTER_COUNT; i++) metricId(i);
@@ -138,6 +144,7 @@ export function metricsDefine(): void {
   memoryGauge = defineMetric(METRIC_GAUGE, MEMORY.at, MEMORY.size);
   tableGauge = defineMetric(METRIC_GAUGE, TABLE.at, TABLE.size);
   regionsGauge = defineMetric(METRIC_GAUGE, REGIONS.at, REGIONS.size);
+  sharing = defineMetric(METRIC_GAUGE, SHARING.at, SHARING.size);
   queue = defineMetric(METRIC_GAUGE, QUEUE.at, QUEUE.size);
   entriesGauge = defineMetric(METRIC_GAUGE, ENTRIES.at, ENTRIES.size);
   hitsCounter = defineMetric(METRIC_COUNTER, SESSION_HITS.at, SESSION_HITS.size);
@@ -169,6 +176,11 @@ export function counter(i: u32): u64 {
 export function recordScheduling(micros: u64): void {
   recordMetric(scheduling, micros);
   count(C_SCHEDULING_US, micros);
+}
+
+/** How long in-flight counts take to the agent and back, smoothed; of the VM that heard last. */
+export function recordSharingDelay(micros: u64): void {
+  recordMetric(sharing, micros);
 }
 
 /** Counts requests that wait, of all workers. */

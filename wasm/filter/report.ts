@@ -1,5 +1,5 @@
 // What goes up to the agent once a second: this VM's counters and, per pod, what it sent there and what came back.
-import { podAddress, podAddressSize, podHigh, podKnown, podPending, podRequests } from "../core/pods";
+import { podAddress, podAddressSize, podHigh, podKnown, podOwnPending, podOwnRequests } from "../core/pods";
 import {
   KIND_REPORT,
   MAX_PODS,
@@ -51,8 +51,8 @@ export function sendReport(): void {
     const row = p + at;
     memory.fill(row, 0, next - at);
     store<u32>(row, size);
-    store<u32>(row, podRequests(pod), 4);
-    store<u64>(row, <u64>podPending(pod), 8);
+    store<u32>(row, podOwnRequests(pod), 4);
+    store<u64>(row, <u64>podOwnPending(pod), 8);
     memory.copy(row + 16, sums + <usize>pod * 48, 48);
     memory.copy(row + REPORT_ROW_BYTES, podAddress(pod), size);
     at = next;

@@ -29,6 +29,7 @@ import { queueTick } from "./queue";
 import { sendReport } from "./report";
 import { bodySeen, decideOnHeaders, RENDER_BYTES, resumedBlind, resumingEnds, setArrivalRate } from "./request";
 import { streamWalk, streamsOwed, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
+import { sharingTick } from "./sharing";
 import { streamIdentify, streamOpen, streamTick, vmId } from "./table-stream";
 import { rosterLeave, rosterSign } from "./worker-roster";
 
@@ -100,6 +101,7 @@ export function onTick(): void {
   streamTick(t);
   inflightReadAll(t);
   decisionsSend();
+  sharingTick(t);
   if (t - lastSecond >= 1000000000) {
     metricsFlush();
     decisionBudget();

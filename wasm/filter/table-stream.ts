@@ -12,6 +12,7 @@ import {
   HEAD_KIND,
   HELLO_BYTES,
   KIND_COLUMNS,
+  KIND_FOREIGN,
   KIND_HELLO,
   KIND_INSIDE,
   KIND_LOADS,
@@ -37,6 +38,7 @@ import { BUFFER_GRPC, LOG_ERROR, LOG_WARN, OK } from "./abi/types";
 import { agentCluster, authorization } from "./configuration";
 import { buffer, grpcOpen, grpcSend, log, random, resultAt, resultSize } from "./host";
 import { inflightBind } from "./inflight";
+import { foreignRead } from "./sharing";
 import { C_FRAMES, C_GAPS, C_OVER_LIMIT, count } from "./metrics";
 
 const SERVICE = text("warmgate.v1.Table");
@@ -247,6 +249,9 @@ function section(kind: u16, p: usize, n: u32, nowNs: u64): void {
       break;
     case <u32>KIND_POLICY:
       policyRead(p, n);
+      break;
+    case <u32>KIND_FOREIGN:
+      foreignRead(p, n, nowNs);
       break;
     case <u32>KIND_RULES:
       rulesRead(p, n);

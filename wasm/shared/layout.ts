@@ -80,6 +80,10 @@ export const KIND_COLUMNS: u16 = 16;
 // @ts-ignore: decorator
 @inline
 export const KIND_RULES: u16 = 24;
+/** What other gateways have under way; no broadcast, so outside the sequence. */
+// @ts-ignore: decorator
+@inline
+export const KIND_FOREIGN: u16 = 25;
 // Frame kinds, filter to agent.
 // @ts-ignore: decorator
 @inline
@@ -92,6 +96,10 @@ export const KIND_REPORT: u16 = 33;
 @inline
 export const KIND_RESYNC: u16 = 34;
 
+/** What this worker has under way. */
+// @ts-ignore: decorator
+@inline
+export const KIND_SHARE: u16 = 41;
 /** One decision, for people to look at. */
 // @ts-ignore: decorator
 @inline
@@ -232,7 +240,7 @@ export const RESERVED_ALLOW: u32 = 1;
 @inline
 export const HELLO_BYTES: u32 = 32;
 
-// Report payload: process id u64, VM id u64, flags u32 (bit 0 lease holder), pod rows u32, 23 counters u64, then per
+// Report payload: process id u64, VM id u64, flags u32 (bit 0 lease holder), pod rows u32, 24 counters u64, then per
 // pod: address length u32, in-flight requests u32, in-flight tokens u64, requests u64, prompt tokens u64, predicted
 // tokens u64, first tokens seen u64, first token time µs u64, uncached tokens of those u64, address padded to 8.
 // @ts-ignore: decorator
@@ -240,10 +248,10 @@ export const HELLO_BYTES: u32 = 32;
 export const REPORT_COUNTERS: u32 = 24;
 // @ts-ignore: decorator
 @inline
-export const REPORT_COUNTER_COUNT: u32 = 23;
+export const REPORT_COUNTER_COUNT: u32 = 24;
 // @ts-ignore: decorator
 @inline
-export const REPORT_HEAD_BYTES: u32 = 208;
+export const REPORT_HEAD_BYTES: u32 = 216;
 // @ts-ignore: decorator
 @inline
 export const REPORT_ROW_BYTES: u32 = 64;
@@ -409,3 +417,21 @@ export const DECISION_SATURATED: u32 = 4;
 // @ts-ignore: decorator
 @inline
 export const DECISION_NOT_CACHED: u32 = 5;
+
+// Share payload: sender's monotonic ns u64, flags u32 (bit 0: all rows, others have nothing), rows u32, then rows:
+// address length u32, requests u32, prefills u32, zero u32, prefill work u64, prefill tokens u64, address padded to 8.
+// @ts-ignore: decorator
+@inline
+export const SHARE_HEAD_BYTES: u32 = 16;
+// @ts-ignore: decorator
+@inline
+export const SHARE_ROW_BYTES: u32 = 32;
+
+// Foreign payload: ns of the reader's last share u64 (0: none), other gateways u32, rows u32, then rows: slot u32,
+// requests u32, prefills u32, zero u32, prefill work f64, prefill tokens f64.
+// @ts-ignore: decorator
+@inline
+export const FOREIGN_HEAD_BYTES: u32 = 16;
+// @ts-ignore: decorator
+@inline
+export const FOREIGN_ROW_BYTES: u32 = 32;

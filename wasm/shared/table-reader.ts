@@ -8,6 +8,7 @@ import {
   HEAD_SEQUENCE,
   HEAD_START,
   KIND_DELTA,
+  KIND_FOREIGN,
   KIND_INSIDE,
   KIND_SNAPSHOT_BEGIN,
   KIND_SNAPSHOT_END,
@@ -96,6 +97,11 @@ export function readFrame(p: usize, n: u32): i32 {
     if (!building) return FRAME_REFUSED;
     const status = inside(p, n - HEAD_BYTES, kind);
     return status == FRAME_REFUSED ? readerSpoiled() : status;
+  }
+  // What other gateways have under way is each reader's own: it has no place in the sequence, nor in a snapshot.
+  if (kind == KIND_FOREIGN) {
+    const ours = load<u64>(p, HEAD_LEADER) == leader && load<u64>(p, HEAD_START) == startMs;
+    return ours ? FRAME_SECTION : FRAME_REFUSED;
   }
   readerAbandon();
   if (load<u64>(p, HEAD_LEADER) != leader || load<u64>(p, HEAD_START) != startMs) return FRAME_GAP;

@@ -35,6 +35,10 @@ import {
   HELLO_BYTES,
   KIND_COLUMNS,
   KIND_DECISION,
+  KIND_FOREIGN,
+  KIND_SHARE,
+  SHARE_HEAD_BYTES,
+  SHARE_ROW_BYTES,
   KIND_DELTA,
   KIND_HEARTBEAT,
   KIND_HELLO,
@@ -80,6 +84,7 @@ export { indexClearPod, indexReset };
 export { programBegin, programHeader, programProfile, programOp, programCode, columnRow } from "./program-writer";
 // Enums become exports such as "Op.Queue": Node finds the numbers by name.
 export { Code, Comparison, Decider, Handler, Op, Stickiness, Tie, Variable } from "./program-layout";
+export { foreignBegin, foreignEnd, foreignRow } from "./foreign-section";
 export {
   ruleClaimHeader,
   ruleClaimValue,
@@ -106,6 +111,10 @@ export const kindHeartbeat: u32 = KIND_HEARTBEAT;
 export const kindHello: u32 = KIND_HELLO;
 export const kindReport: u32 = KIND_REPORT;
 export const kindResync: u32 = KIND_RESYNC;
+export const kindForeign: u32 = KIND_FOREIGN;
+export const kindShare: u32 = KIND_SHARE;
+export const shareHeadBytes: u32 = SHARE_HEAD_BYTES;
+export const shareRowBytes: u32 = SHARE_ROW_BYTES;
 export const kindDecision: u32 = KIND_DECISION;
 export const decisionHeadBytes: u32 = DECISION_HEAD_BYTES;
 export const decisionRowBytes: u32 = DECISION_ROW_BYTES;

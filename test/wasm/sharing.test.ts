@@ -1,0 +1,94 @@
+// In-flight counts shared between gateways: built filters of two Envoy processes, and the agent's own adding up.
+import { afterEach, expect, test } from "vitest";
+import { SharedLoad } from "../../agent/table/shared-load.js";
+import { waitFor } from "../../demo/processes.js";
+import { Host, type Request } from "./host.js";
+import { TestAgent } from "./table.js";
+
+const DESTINATION = "x-gateway-destination-endpoint";
+const chat = (content: string) => ({ model: "m", messages: [{ role: "user", content }] });
+const pod = (r: Request) => r.header(DESTINATION)!.split(",")[0]!;
+let shared: SharedLoad | null = null;
+afterEach(() => shared?.stop());
+
+/** Two gateways of one worker each; `share` carries what they have to tell. */
+async function gateways(pods: number) {
+  const agent = await TestAgent.create(pods);
+  const load = new SharedLoad(agent.wire, (address) => agent.pods.find((p) => p.address === address)?.slot);
+  shared = load;
+  const hosts = [0, 1].map(() => {
+    const host = new Host({ configuration: { sessionKey: "0123456789abcdef".repeat(4) } });
+    host.receive(agent.snapshot());
+    host.receive(agent.rules({ saturation: { detector: "concurrency-detector", maxConcurrency: 4 } }));
+    return host;
+  });
+  const heard = [0, 0];
+  const read = [0, 0];
+  const share = async () => {
+    const before = [...heard];
+    hosts.forEach((host, i) => {
+      host.tick(10);
+      for (const frame of host.frames().slice(read[i]!)) {
+        const up = agent.wire.decodeUp(frame);
+        const deliver = (f: Uint8Array) => {
+          heard[i]!++;
+          host.receive([f.slice()]);
+        };
+        if (up?.kind === "share") load.take(up, { send: deliver, pendingBytes: 0 }, performance.now());
+      }
+      read[i] = host.sent.length;
+    });
+    await waitFor("both to hear", async () => heard.every((n, i) => n > before[i]!), undefined, 5000);
+  };
+  return { hosts: hosts as [Host, Host], share, load };
+}
+
+test("what one gateway has under way counts at the other, and is forgotten when it ends", async () => {
+  const { hosts, share, load } = await gateways(1);
+  const [one, two] = hosts;
+  const low: [string, string][] = [["x-priority", "low"]];
+  const running = Array.from({ length: 4 }, (_, i) => one.chat(chat(`${i}`)));
+  expect(two.chat(chat("x"), low).reply).toBeNull();
+  await share();
+  expect(load.gateways).toBe(2);
+  expect(two.chat(chat("y"), low).reply?.status).toBe(429);
+  // A gateway's own requests are not told back to it: one has four of its own and two's one.
+  for (const r of running) r.end();
+  await share();
+  expect(two.chat(chat("z"), low).reply).toBeNull();
+});
+
+test("counts of a gateway that is not heard of any more are dropped", async () => {
+  const { hosts, share } = await gateways(1);
+  const [one, two] = hosts;
+  for (let i = 0; i < 4; i++) one.chat(chat(`${i}`));
+  await share();
+  const low: [string, string][] = [["x-priority", "low"]];
+  expect(two.chat(chat("x"), low).reply?.status).toBe(429);
+  shared!.stop();
+  two.tick(2500);
+  expect(two.chat(chat("x"), low).reply).toBeNull();
+});
+
+test("load that one gateway brought keeps the other away from the pod", async () => {
+  const { hosts, share } = await gateways(2);
+  const [one, two] = hosts;
+  const big = "prompt ".repeat(3000);
+  const first = one.chat(chat(`a ${big}`));
+  await share();
+  for (const seed of ["b", "c", "d", "e"]) {
+    const r = two.chat(chat(`${seed} ${big}`));
+    expect(pod(r)).not.toBe(pod(first));
+    r.end();
+  }
+});
+
+test("the way there and back is measured, and a slow one is counted", async () => {
+  const { hosts, share } = await gateways(1);
+  const [one] = hosts;
+  one.chat(chat("a"));
+  await share();
+  expect(Number(one.process.metric("warmgate_sharing_delay_us"))).toBeGreaterThan(0);
+  one.tick(1100);
+  expect(Number(one.process.metric("warmgate_slow_sharing_total"))).toBe(0);
+});

@@ -1,0 +1,128 @@
+// In-flight counts that gateways share through the agent: each worker tells what it has under way as soon as that
+// changes, in batches, and hears what other gateways have. It also measures how long that takes.
+import { podHigh, podKnown, podsClearForeign, podSetForeign } from "../core/pods";
+import { slowSharingMs } from "../core/request-rules";
+import {
+  FOREIGN_HEAD_BYTES,
+  FOREIGN_ROW_BYTES,
+  KIND_SHARE,
+  MAX_PODS,
+  SHARE_HEAD_BYTES,
+  SHARE_ROW_BYTES,
+} from "../shared/layout";
+import { GAUGE_PREFILLS, GAUGE_REQUESTS, GAUGE_TOKENS, GAUGE_WORK, slotAddress, slotAddressSize, slotsUsed } from "./gauge-slots";
+import { shareOf } from "./inflight";
+import { C_SLOW_SHARING, count, recordSharingDelay } from "./metrics";
+import { streamOpen, streamPayload, streamRoom, streamSend } from "./table-stream";
+
+/** Changes within this time share a frame: one that comes after a calm goes at once. */
+// @ts-ignore: decorator
+@inline
+const BATCH_NS: u64 = 8000000;
+/** Everything is told anew this often, so that no loss stays. */
+// @ts-ignore: decorator
+@inline
+const WHOLE_NS: u64 = 1000000000;
+/** Counts of others that were not told again for so long are nobody's. */
+// @ts-ignore: decorator
+@inline
+const GONE_NS: u64 = 2000000000;
+
+// Per gauge slot what was told last: requests, prefills, work, tokens, i64 each.
+const told: usize = heap.alloc(MAX_PODS << 5);
+memory.fill(told, 0, MAX_PODS << 5);
+let toldNs: u64 = 0;
+let wholeNs: u64 = 0;
+let heardNs: u64 = 0;
+let echoed: u64 = 0;
+let delayMs: f64 = 0;
+
+/** Whether counts of other gateways come later than the policy allows; what is known of them is then little worth. */
+export function sharingSlow(): bool {
+  return delayMs > <f64>slowSharingMs;
+}
+
+/** Tells what changed, and forgets what others have not confirmed; from the tick. */
+export function sharingTick(nowNs: u64): void {
+  if (heardNs && nowNs - heardNs > GONE_NS) {
+    heardNs = 0;
+    delayMs = 0;
+    podsClearForeign();
+  }
+  if (!streamOpen() || nowNs - toldNs < BATCH_NS) return;
+  const whole = nowNs - wholeNs >= WHOLE_NS;
+  const p = streamPayload();
+  let at: u32 = SHARE_HEAD_BYTES;
+  let rows: u32 = 0;
+  const slots = <u32>slotsUsed();
+  for (let slot: u32 = 0; slot < slots; slot++) {
+    const changed = differs(slot);
+    if (!changed && !(whole && shareOf(slot, GAUGE_REQUESTS) != 0)) continue;
+    const size = slotAddressSize(slot);
+    const next = at + SHARE_ROW_BYTES + ((size + 7) & ~7);
+    if (next > streamRoom()) break;
+    write(p + at, slot, size, next - at);
+    at = next;
+    rows++;
+  }
+  // An idle worker says so once a second: then its counts are known to be none.
+  if (rows == 0 && !whole) return;
+  store<u64>(p, nowNs);
+  store<u32>(p, whole ? 1 : 0, 8);
+  store<u32>(p, rows, 12);
+  if (!streamSend(KIND_SHARE, at)) return;
+  toldNs = nowNs;
+  if (whole) wholeNs = nowNs;
+}
+
+// @ts-ignore: decorator
+@inline
+function toldAt(slot: u32, gauge: u32): usize {
+  return told + (<usize>slot << 5) + (gauge << 3);
+}
+
+function differs(slot: u32): bool {
+  return (
+    load<i64>(toldAt(slot, 0)) != shareOf(slot, GAUGE_REQUESTS) ||
+    load<i64>(toldAt(slot, 1)) != shareOf(slot, GAUGE_PREFILLS) ||
+    load<i64>(toldAt(slot, 2)) != shareOf(slot, GAUGE_WORK) ||
+    load<i64>(toldAt(slot, 3)) != shareOf(slot, GAUGE_TOKENS)
+  );
+}
+
+function write(row: usize, slot: u32, size: u32, bytes: u32): void {
+  memory.fill(row, 0, bytes);
+  store<i64>(toldAt(slot, 0), shareOf(slot, GAUGE_REQUESTS));
+  store<i64>(toldAt(slot, 1), shareOf(slot, GAUGE_PREFILLS));
+  store<i64>(toldAt(slot, 2), shareOf(slot, GAUGE_WORK));
+  store<i64>(toldAt(slot, 3), shareOf(slot, GAUGE_TOKENS));
+  store<u32>(row, size);
+  store<u32>(row, <u32>max<i64>(load<i64>(toldAt(slot, 0)), 0), 4);
+  store<u32>(row, <u32>max<i64>(load<i64>(toldAt(slot, 1)), 0), 8);
+  store<u64>(row, <u64>max<i64>(load<i64>(toldAt(slot, 2)), 0), 16);
+  store<u64>(row, <u64>max<i64>(load<i64>(toldAt(slot, 3)), 0), 24);
+  memory.copy(row + SHARE_ROW_BYTES, slotAddress(slot), size);
+}
+
+/** Takes what other gateways have under way; the payload is all of it. */
+export function foreignRead(p: usize, n: u32, nowNs: u64): void {
+  if (n < FOREIGN_HEAD_BYTES) return;
+  const rows = load<u32>(p, 12);
+  if (rows > MAX_PODS || FOREIGN_HEAD_BYTES + rows * FOREIGN_ROW_BYTES > n) return;
+  podsClearForeign();
+  for (let i: u32 = 0; i < rows; i++) {
+    const row = p + FOREIGN_HEAD_BYTES + i * FOREIGN_ROW_BYTES;
+    const pod = load<u32>(row);
+    if (pod >= podHigh || !podKnown(pod)) continue;
+    podSetForeign(pod, load<u32>(row, 4), load<u32>(row, 8), max<f64>(load<f64>(row, 16), 0), max<f64>(load<f64>(row, 24), 0));
+  }
+  heardNs = nowNs;
+  const stamp = load<u64>(p);
+  if (stamp == 0 || stamp == echoed || stamp > nowNs) return;
+  echoed = stamp;
+  // There and back again is what a count of ours takes to others, and theirs to us.
+  const ms = <f64>(nowNs - stamp) / 1e6;
+  delayMs = delayMs == 0 ? ms : delayMs * 0.8 + ms * 0.2;
+  recordSharingDelay(<u64>(delayMs * 1000));
+  if (ms > <f64>slowSharingMs) count(C_SLOW_SHARING);
+}
