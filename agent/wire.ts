@@ -1,4 +1,6 @@
 // The one module that touches wasm memory: a typed face over build/wire.wasm, whose source is wasm/shared.
+import type { TurnProgram } from "./model/turn-program.js";
+import { writeTemplate } from "./model/turn-layout.js";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { packageRoot } from "./package-root.js";
@@ -84,8 +86,17 @@ export interface TemplateProgram {
   /** [previous][next]: literal bytes, null = never seen, which makes a request inexact. */
   joints: (Uint8Array | null)[][];
   strip: { system: Strip; user: Strip; assistant: Strip };
-  /** What the tokenizer puts before a raw prompt. */
-  bos: Uint8Array;
+  /** What the tokenizer puts before a raw prompt; null when raw prompts are not exact. */
+  bos: Uint8Array | null;
+  /** Lists of text parts are not exact. */
+  partsUnknown: boolean;
+  joinParts: "\n" | "";
+  /** Roles whose empty texts are not exact. */
+  emptyUnknown: { system: boolean; user: boolean; assistant: boolean };
+  /** Assistant text with "</think>" in it is not exact. */
+  thinkUnknown: boolean;
+  /** What the joints above do not cover, for requests without tools and with them; null = not exact. */
+  turns: { plain: TurnProgram | null; tools: TurnProgram | null };
 }
 
 export interface ModelRow {
@@ -278,7 +289,6 @@ export interface HeldPrefix {
 const DETECTORS = { none: 0, "utilization-detector": 1, "concurrency-detector": 2 } as const;
 const CONCURRENCY_MODES = { requests: 0, tokens: 1, hybrid: 2 } as const;
 const DEBUG = { none: 0, trusted: 1, all: 2 } as const;
-const STRIPS = { raw: 0, both: 1, left: 2, right: 3 } as const;
 const ROLES = { decode: 1, prefill: 2, both: 3 } as const;
 
 type Call = (...args: (number | bigint)[]) => number;
@@ -531,20 +541,7 @@ export class Wire {
   }
 
   #template(t: TemplateProgram): number {
-    const x = this.#x;
-    x.templateBegin!(
-      STRIPS[t.strip.system],
-      STRIPS[t.strip.user],
-      STRIPS[t.strip.assistant],
-      this.#put(t.bos),
-      t.bos.length,
-    );
-    t.joints.forEach((row, previous) => {
-      row.forEach((literal, next) => {
-        if (literal) x.templateJoint!(previous, next, this.#put(literal), literal.length);
-      });
-    });
-    return x.templateEnd!();
+    return writeTemplate(this.#x, (bytes) => this.#put(bytes), t);
   }
 
   /** Replaces the policy section, keys included. */

@@ -1,7 +1,7 @@
 // An engine's POST /tokenize as a renderer: token ids, turned into bytes by our own table.
 import { request } from "undici";
 import type { TokenBytes } from "../wire.js";
-import type { ChatMessage } from "./template.js";
+import { type Conversation, tokenizeBody } from "./conversation.js";
 import type { PromptRenderer } from "./template-prober.js";
 import { bytesOfTokens } from "./token-bytes.js";
 
@@ -12,11 +12,11 @@ const TIMEOUT_MS = 10_000;
  * model than the engine's.
  */
 export function engineRenderer(base: string, table: TokenBytes): PromptRenderer {
-  const tokenize = async (body: unknown): Promise<Uint8Array | null> => {
+  const tokenize = async (body: string): Promise<Uint8Array | null> => {
     const response = await request(`${base}/tokenize`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify(body),
+      body,
       headersTimeout: TIMEOUT_MS,
       bodyTimeout: TIMEOUT_MS,
     });
@@ -37,8 +37,7 @@ export function engineRenderer(base: string, table: TokenBytes): PromptRenderer 
     return bytes;
   };
   return {
-    chat: (messages: ChatMessage[], generationPrompt: boolean) =>
-      tokenize({ messages, add_generation_prompt: generationPrompt }),
-    raw: (prompt: string) => tokenize({ prompt }),
+    chat: (conversation: Conversation) => tokenize(tokenizeBody(conversation)),
+    raw: (prompt: string) => tokenize(JSON.stringify({ prompt })),
   };
 }

@@ -5,12 +5,14 @@ import type { PoolConfig } from "../config/load.js";
 import type { PodRegistry } from "../load/pod-registry.js";
 import type { ModelRow, TemplateProgram, TokenBytes, Wire } from "../wire.js";
 import { engineRenderer } from "./engine-renderer.js";
-import { probeTemplate, verifyTemplate } from "./template-prober.js";
+import { holdsToday } from "./template.js";
+import { probeTemplate, recheckTemplate, type ShapeReport } from "./template-prober.js";
 
 export type TemplateState =
   | { kind: "waiting" | "probing" | "off" }
-  | { kind: "exact"; program: TemplateProgram; verified: number }
-  | { kind: "inexact"; reason: string };
+  /** At least chats without tools, or chats with them, are exact; `shapes` says which requests are. */
+  | { kind: "exact"; program: TemplateProgram; verified: number; shapes: ShapeReport[] }
+  | { kind: "inexact"; reason: string; program: TemplateProgram; shapes: ShapeReport[] };
 
 /** A pool's model. */
 export interface PoolModel {
@@ -30,9 +32,10 @@ interface ModelList {
 const RETRY_MS = 1000;
 /** Names are read again this often: adapters come and go. */
 const NAMES_MS = 30_000;
-/** A literal may hold a date, and a pod may be replaced by one with another template: look again this often. */
+/** A pod may be replaced by one with another template: look again this often. */
 const VERIFY_MS = 5 * 60_000;
-const VERIFY_AGAIN = 8;
+/** A date in the template changes at the pod's midnight, which in every time zone is a quarter of an hour sharp. */
+const QUARTER_MS = 15 * 60_000;
 /** Until tokens were seen; English text in large vocabularies. */
 const DEFAULT_BYTES_PER_TOKEN = 4;
 const ENOUGH_TOKENS = 10_000;
@@ -81,6 +84,7 @@ export class ModelService {
     const timer = this.#timers.get(model);
     if (timer) clearTimeout(timer);
     let again = NAMES_MS;
+    const untilQuarter = QUARTER_MS - (Date.now() % QUARTER_MS) + 500;
     const run = this.#learn(model)
       .catch((error: Error) => {
         again = RETRY_MS;
@@ -96,7 +100,7 @@ export class ModelService {
         if (!this.#stopped)
           this.#timers.set(
             model,
-            setTimeout(() => this.#kick(model), again),
+            setTimeout(() => this.#kick(model), this.#dated(model) ? Math.min(again, untilQuarter) : again),
           );
       });
     this.#running.set(model, run);
@@ -127,31 +131,45 @@ export class ModelService {
     model.template = { kind: "probing" };
     const before = performance.now();
     const result = await probeTemplate(engineRenderer(base, model.table), Math.random);
-    this.#verifiedAt.set(model, performance.now());
-    model.template = result.exact
-      ? { kind: "exact", program: result.program, verified: result.verified }
-      : { kind: "inexact", reason: result.reason };
-    const fields = { event_type: "template", model: name, ms: Math.round(performance.now() - before) };
-    if (result.exact) this.#log.info({ ...fields, verified: result.verified }, "the chat template is known");
-    else this.#log.warn(fields, `chats of this model are not matched by text: ${result.reason}`);
+    this.#verifiedAt.set(model, Date.now());
+    const { exact, program, verified, shapes, reason } = result;
+    model.template = exact
+      ? { kind: "exact", program, verified, shapes }
+      : { kind: "inexact", reason, program, shapes };
+    const inexact = shapes.filter((shape) => !shape.exact).map((shape) => shape.shape);
+    const fields = { event_type: "template", model: name, ms: Math.round(performance.now() - before), inexact };
+    if (exact) this.#log.info({ ...fields, verified }, "the chat template is known");
+    else this.#log.warn(fields, `chats of this model are not matched by text: ${reason}`);
   }
 
   async #recheck(model: PoolModel, base: string): Promise<void> {
     if (model.template.kind !== "exact") return;
     const { program } = model.template;
     const renderer = engineRenderer(base, model.table);
-    const { mismatch } = await verifyTemplate(renderer, program, VERIFY_AGAIN, Math.random);
-    this.#verifiedAt.set(model, performance.now());
+    const mismatch = await recheckTemplate(renderer, program, Math.random);
+    this.#verifiedAt.set(model, Date.now());
     if (mismatch === null) return;
     this.#log.warn(
       { event_type: "template", model: model.pool.model.name },
       `the chat template changed: ${mismatch}`,
     );
+    // What is known is wrong: nothing is matched until it is learned again.
+    model.template = { kind: "waiting" };
+    this.#publish();
+    this.#onChange();
     await this.#probe(model, base);
   }
 
+  #dated(model: PoolModel): boolean {
+    return model.template.kind === "exact" && holdsToday(model.template.program, Date.now());
+  }
+
   #due(model: PoolModel): boolean {
-    return performance.now() - (this.#verifiedAt.get(model) ?? 0) >= VERIFY_MS;
+    const at = this.#verifiedAt.get(model) ?? 0;
+    const now = Date.now();
+    if (now - at >= VERIFY_MS || now < at) return true;
+    if (!this.#dated(model)) return false;
+    return Math.floor(now / QUARTER_MS) !== Math.floor(at / QUARTER_MS);
   }
 
   #describe(model: PoolModel): string {
@@ -179,7 +197,8 @@ export class ModelService {
             name,
             model: model.id,
             lora,
-            template: model.template.kind === "exact" ? model.template.program : null,
+            template:
+              model.template.kind === "exact" || model.template.kind === "inexact" ? model.template.program : null,
             bytesPerToken: this.#sentRatio,
           });
     this.#wire.setModels([...rows.values()]);

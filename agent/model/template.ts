@@ -1,56 +1,76 @@
-// Renders a template program as the filter does. The filter's own copy is in wasm/core; this one judges probes.
+// The table of plain chats that the filter uses first, made from the program of conversations without tools.
 import type { Strip, TemplateProgram } from "../wire.js";
+import { type Edit, SHAPE, TURN, type TurnProgram } from "./turn-program.js";
 
-export type ChatRole = "system" | "user" | "assistant";
+type Joints = (Uint8Array | null)[][];
 
-export interface ChatMessage {
-  role: ChatRole;
-  content: string | { type: "text"; text: string }[];
+const STRIPS: Partial<Record<Edit, Strip>> = { raw: "raw", both: "both", left: "left", right: "right" };
+const { start, system, user, assistant, end, generate, assistantLate, assistantLast } = TURN;
+const LATE = [assistantLate, assistantLast];
+
+function same(a: Uint8Array | null, b: Uint8Array | null): boolean {
+  return !a || !b || Buffer.compare(a, b) === 0;
 }
 
-/** Kinds of a joint, as in TemplateProgram. */
-export const KIND = { start: 0, system: 1, user: 2, assistant: 3, end: 4, endPrompt: 5 } as const;
-
-const utf8 = new TextEncoder();
-
-// What Python's str.strip takes away.
-const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
-const LEFT = new RegExp(`^[${SPACE}]+`);
-const RIGHT = new RegExp(`[${SPACE}]+$`);
-
-/** Applies a strip rule with Python's white space. */
-export function strip(text: string, rule: Strip): string {
-  let s = text;
-  if (rule === "left" || rule === "both") s = s.replace(LEFT, "");
-  if (rule === "right" || rule === "both") s = s.replace(RIGHT, "");
-  return s;
+/** Whether an assistant's text is printed alike wherever it stands, as far as was seen. */
+function placeless({ edits, joints }: TurnProgram): boolean {
+  return LATE.every(
+    (kind) =>
+      edits[kind] === edits[assistant] &&
+      [start, system, user].every((previous) => same(joints[previous]![kind]!, joints[previous]![assistant]!)) &&
+      [user, system, end, generate].every((next) => same(joints[kind]![next]!, joints[assistant]![next]!)),
+  );
 }
 
-/** Text of a content: parts are joined by newlines, empty ones dropped (vLLM's "string" content format). */
-export function contentText(content: ChatMessage["content"]): string {
-  if (typeof content === "string") return content;
-  return content
-    .map((part) => part.text)
-    .filter((text) => text !== "")
-    .join("\n");
+/** Literals by previous and next of start, system, user, assistant, end, end with a generation prompt. */
+function plainJoints(p: TurnProgram): Joints {
+  const joints = Array.from({ length: 6 }, (_, previous) => p.joints[previous]!.slice(0, 6));
+  if (p.systemAt !== "own") for (let k = 0; k < 6; k++) joints[system]![k] = joints[k]![system] = null;
+  const row = joints[assistant]!;
+  if (placeless(p)) {
+    const last = p.joints[assistantLast]!;
+    row[end] = last[end]!;
+    row[generate] = last[generate]!;
+    const two = [p.joints[assistant]![assistant]!, p.joints[assistantLate]![assistantLast]!];
+    row[assistant] = same(two[0]!, two[1]!) ? (two[0] ?? two[1]!) : null;
+    for (const previous of [start, system, user])
+      joints[previous]![assistant] ??= p.joints[previous]![assistantLast] ?? p.joints[previous]![assistantLate]!;
+  } else row[end] = row[generate] = row[assistant] = row[system] = null;
+  return joints;
 }
 
-/** Bytes of the rendered prompt, or null when the program has no literal for a joint. */
-export function renderProgram(
-  program: TemplateProgram,
-  messages: ChatMessage[],
-  generationPrompt: boolean,
-): Uint8Array | null {
-  const parts: Uint8Array[] = [];
-  let previous: number = KIND.start;
-  for (const { role, content } of messages) {
-    const literal = program.joints[previous]![KIND[role]];
-    if (!literal) return null;
-    parts.push(literal, utf8.encode(strip(contentText(content), program.strip[role])));
-    previous = KIND[role];
-  }
-  const last = program.joints[previous]![generationPrompt ? KIND.endPrompt : KIND.end];
-  if (!last) return null;
-  parts.push(last);
-  return Buffer.concat(parts);
+/** What the filter gets: the plain table, and the programs for what the table does not cover. */
+export function templateProgram(
+  plain: TurnProgram | null,
+  tools: TurnProgram | null,
+  bos: Uint8Array | null,
+): TemplateProgram {
+  const strips = [system, user, assistant].map((kind) => plain && STRIPS[plain.edits[kind]!]);
+  const usable = plain !== null && strips.every((strip) => strip);
+  return {
+    joints: usable ? plainJoints(plain) : Array.from({ length: 6 }, () => new Array<null>(6).fill(null)),
+    strip: usable
+      ? { system: strips[0]!, user: strips[1]!, assistant: strips[2]! }
+      : { system: "raw", user: "raw", assistant: "raw" },
+    bos,
+    partsUnknown: plain !== null && !(plain.shapes & SHAPE.parts),
+    joinParts: plain?.joinParts ?? "\n",
+    emptyUnknown: plain?.emptyUnknown ?? { system: false, user: false, assistant: false },
+    thinkUnknown: plain?.thinkUnknown ?? false,
+    turns: { plain, tools },
+  };
+}
+
+const DATES =
+  /\b(?:\d{1,2} [A-Z][a-z]{2,8}\.?,? 20\d\d|[A-Z][a-z]{2,8}\.? \d{1,2},? 20\d\d|20\d\d-\d\d-\d\d|20\d\d\/\d\d\/\d\d)\b/g;
+const DAY_MS = 86_400_000;
+
+/** Whether a literal holds today's date, or a neighbour's in another time zone: it is another text tomorrow. */
+export function holdsToday(program: TemplateProgram, now: number): boolean {
+  const literals = [program.turns.plain, program.turns.tools].flatMap((p) => p?.joints.flat() ?? []);
+  return literals.some((literal) =>
+    (literal ? (Buffer.from(literal).toString().match(DATES) ?? []) : []).some(
+      (date) => Math.abs(Date.parse(`${date.replace(".", "")} UTC`) - now) < 2 * DAY_MS,
+    ),
+  );
 }

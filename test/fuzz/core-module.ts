@@ -2,6 +2,7 @@
 // that a read too far shows, and with guards around the output.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { writeTemplate } from "../../agent/model/turn-layout.js";
 import { packageRoot } from "../../agent/package-root.js";
 import type { TemplateProgram } from "../../agent/wire.js";
 
@@ -11,8 +12,7 @@ export const BODY_BYTES = 16384;
 /** Bytes behind a body that the scanner may read. */
 export const SLACK = 64;
 const GUARD = 256;
-const STRIPS = { raw: 0, both: 1, left: 2, right: 3 };
-export const TEMPLATE_BYTES = 8192;
+export const TEMPLATE_BYTES = 32768;
 
 let compiled: WebAssembly.Module | undefined;
 
@@ -43,7 +43,7 @@ export class CoreModule {
     this.templateAt = this.x["allocate"]!(TEMPLATE_BYTES * templates) >>> 0;
     // The writers of templates allocate on first use; their memory must be there before views are kept.
     this.x["sectionBegin"]!();
-    this.x["templateBegin"]!(0, 0, 0, this.templateAt, 0);
+    this.x["templateBegin"]!(0, 0, 0, 0, this.templateAt, 0);
     this.x["templateEnd"]!();
     this.x["templateAt"]!();
     this.#buffer = this.#pages.buffer;
@@ -60,20 +60,7 @@ export class CoreModule {
       return scratch;
     };
     x["sectionBegin"]!();
-    const { system, user, assistant } = program.strip;
-    x["templateBegin"]!(
-      STRIPS[system],
-      STRIPS[user],
-      STRIPS[assistant],
-      put(program.bos),
-      program.bos.length,
-    );
-    program.joints.forEach((row, previous) => {
-      row.forEach((literal, next) => {
-        if (literal) x["templateJoint"]!(previous, next, put(literal), literal.length);
-      });
-    });
-    x["templateEnd"]!();
+    writeTemplate(x, put, program);
     const from = x["templateAt"]!() >>> 0;
     const size = new DataView(this.#buffer).getUint32(from, true);
     const to = this.templateAt + index * TEMPLATE_BYTES;

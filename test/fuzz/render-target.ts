@@ -2,6 +2,7 @@
 // bodies with it, whole and cut, into outputs of several sizes. What is expected is put together from the same blob by
 // body-writer.ts.
 import type { Strip, TemplateProgram } from "../../agent/wire.js";
+import { PLAIN_ONLY } from "../wasm/table.js";
 import { BodyWriter } from "./body-writer.js";
 import { BODY_BYTES, CoreModule, TEMPLATE_BYTES } from "./core-module.js";
 import { Random } from "./random.js";
@@ -11,7 +12,8 @@ import { Fault, printable, type Target } from "./target.js";
 const STRIP_AT = 4;
 const BOS_AT = 8;
 const JOINTS_AT = 16;
-const LITERALS_AT = 304;
+const TURNS_AT = 304;
+const LITERALS_AT = 312;
 const UNKNOWN = 0xffffffff;
 
 const CAPACITIES = [BODY_BYTES * 6, 4096, 100];
@@ -27,6 +29,7 @@ export class RandomTemplate {
     joints: [],
     strip: { system: "raw", user: "raw", assistant: "raw" },
     bos: this.blob,
+    ...PLAIN_ONLY,
   };
 
   make(r: Random): void {
@@ -35,7 +38,9 @@ export class RandomTemplate {
     this.size = LITERALS_AT + literals;
     view.setUint32(0, this.size, true);
     const strips = [0, 0, 0].map(() => (r.oneIn(16) ? r.below(256) : r.below(4)));
-    this.blob[STRIP_AT] = r.word();
+    this.blob[STRIP_AT] = 0;
+    view.setUint32(TURNS_AT, 0, true);
+    view.setUint32(TURNS_AT + 4, 0, true);
     for (let i = 0; i < 3; i++) this.blob[STRIP_AT + 1 + i] = strips[i]!;
     for (let i = LITERALS_AT; i < this.size; i++) this.blob[i] = r.oneIn(3) ? 32 + r.below(95) : r.word();
     const span = (at: number): Uint8Array => {
@@ -61,7 +66,7 @@ export class RandomTemplate {
       }),
     );
     const rule = (i: number): Strip => STRIPS[strips[i]!] ?? "raw";
-    this.program = { joints, strip: { system: rule(0), user: rule(1), assistant: rule(2) }, bos };
+    this.program = { joints, strip: { system: rule(0), user: rule(1), assistant: rule(2) }, bos, ...PLAIN_ONLY };
   }
 }
 

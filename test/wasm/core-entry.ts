@@ -8,10 +8,12 @@ import {
   templateBegin,
   templateEnd,
   templateJoint,
+  templateTurns,
+  turnsJoint,
 } from "../../wasm/shared/sections";
 import { HEAD_BYTES } from "../../wasm/shared/layout";
 
-export { sectionBegin, templateBegin, templateEnd, templateJoint };
+export { sectionBegin, templateBegin, templateEnd, templateJoint, templateTurns, turnsJoint };
 
 export function abort(message: string | null, file: string | null, line: u32, column: u32): void {
   unreachable();

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { writeTemplate } from "../../agent/model/turn-layout.js";
 import { packageRoot } from "../../agent/package-root.js";
 import type { Strip, TemplateProgram } from "../../agent/wire.js";
 import { chatml } from "./table.js";
@@ -20,21 +21,13 @@ const encode = new TextEncoder();
 const read = (at: number, n: number) => new Uint8Array(x.memory.buffer, at, n).slice();
 const text = (at: number, n: number) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(read(at, n));
 
-const STRIPS = { raw: 0, both: 1, left: 2, right: 3 };
 function template(program: TemplateProgram): number {
+  x["sectionBegin"]!();
   const put = (bytes: Uint8Array) => {
     new Uint8Array(x.memory.buffer).set(bytes, scratchAt);
     return scratchAt;
   };
-  x["sectionBegin"]!();
-  const { system, user, assistant } = program.strip;
-  x["templateBegin"]!(STRIPS[system], STRIPS[user], STRIPS[assistant], put(program.bos), program.bos.length);
-  program.joints.forEach((row, previous) => {
-    row.forEach((literal, next) => {
-      if (literal) x["templateJoint"]!(previous, next, put(literal), literal.length);
-    });
-  });
-  x["templateEnd"]!();
+  writeTemplate(x, put, program);
   return x["templateAt"]!();
 }
 

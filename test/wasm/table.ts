@@ -12,6 +12,15 @@ import { type PodRow, type TablePolicy, type TemplateProgram, Wire } from "../..
 
 const text = new TextEncoder();
 
+/** The rest of a template whose plain chats are exact, and nothing else is. */
+export const PLAIN_ONLY = {
+  partsUnknown: false,
+  joinParts: "\n",
+  emptyUnknown: { system: false, user: false, assistant: false },
+  thinkUnknown: false,
+  turns: { plain: null, tools: null },
+} as const;
+
 /** ChatML with its literals as joints. */
 export const chatml: TemplateProgram = {
   joints: Array.from({ length: 6 }, (_, previous) =>
@@ -25,6 +34,7 @@ export const chatml: TemplateProgram = {
   ),
   strip: { system: "raw", user: "raw", assistant: "raw" },
   bos: new Uint8Array(),
+  ...PLAIN_ONLY,
 };
 
 /** What a ChatML server renders. */

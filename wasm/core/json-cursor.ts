@@ -11,7 +11,7 @@ export const MAX_DEPTH: u32 = 1000;
 export let at: usize = 0;
 export let end: usize = 0;
 /** The input is a prefix: reaching its end is no fault. */
-let cut: bool = false;
+export let cut: bool = false;
 
 // Why the last function of the cursor that returned false did so.
 /** The end of a cut input. */

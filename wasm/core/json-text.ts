@@ -52,13 +52,13 @@ export function copyString(out: usize, limit: usize): bool {
         p += 2;
         continue;
       }
-      const next = unicode(p, out);
+      const next = unescapeAt(p, out);
       if (!next) {
         finish(out, limit);
         return false;
       }
       p = next;
-      out = escapeOut;
+      out = unescaped;
       continue;
     }
     if (found != 0x22) return fault();
@@ -77,10 +77,11 @@ function finish(out: usize, limit: usize): void {
   copied = min(out, limit);
 }
 
-let escapeOut: usize = 0;
+/** Where the last `unescapeAt` stopped writing. */
+export let unescaped: usize = 0;
 
 /** Writes what the `\u` escape at `p` stands for; the byte behind it, or 0 at a fault or the end of the input. */
-function unicode(p: usize, out: usize): usize {
+export function unescapeAt(p: usize, out: usize): usize {
   const stop = end;
   if (p + 1 >= stop) return cutAt(stop);
   if (load<u8>(p, 1) != 0x75) return faultAt();
@@ -103,22 +104,22 @@ function unicode(p: usize, out: usize): usize {
   }
   if (c < 0x80) {
     store<u8>(out, <u8>c);
-    escapeOut = out + 1;
+    unescaped = out + 1;
   } else if (c < 0x800) {
     store<u8>(out, <u8>(0xc0 | (c >> 6)));
     store<u8>(out, <u8>(0x80 | (c & 63)), 1);
-    escapeOut = out + 2;
+    unescaped = out + 2;
   } else if (c < 0x10000) {
     store<u8>(out, <u8>(0xe0 | (c >> 12)));
     store<u8>(out, <u8>(0x80 | ((c >> 6) & 63)), 1);
     store<u8>(out, <u8>(0x80 | (c & 63)), 2);
-    escapeOut = out + 3;
+    unescaped = out + 3;
   } else {
     store<u8>(out, <u8>(0xf0 | (c >> 18)));
     store<u8>(out, <u8>(0x80 | ((c >> 12) & 63)), 1);
     store<u8>(out, <u8>(0x80 | ((c >> 6) & 63)), 2);
     store<u8>(out, <u8>(0x80 | (c & 63)), 3);
-    escapeOut = out + 4;
+    unescaped = out + 4;
   }
   return p;
 }

@@ -1,5 +1,14 @@
 // The models section: what a request may call a model, the root of its chains, its chat template.
-import { MODEL_ROW_BYTES, TEMPLATE_LITERALS } from "../shared/layout";
+import {
+  JOINT_UNKNOWN,
+  MODEL_ROW_BYTES,
+  TEMPLATE_BOS,
+  TEMPLATE_LITERALS,
+  TEMPLATE_TURNS,
+  TURN_KINDS,
+  TURNS_BYTES,
+  TURNS_JOINTS,
+} from "../shared/layout";
 
 let rows: usize = 0; // the payload, copied
 let capacity: u32 = 0;
@@ -48,13 +57,25 @@ export function modelsRead(p: usize, n: u32): bool {
   return true;
 }
 
+/** Whether the `count` joints at `at` lie within a blob of `bytes`. */
+function jointsWhole(at: usize, count: u32, bytes: u32): bool {
+  for (let i: u32 = 0; i < count; i++) {
+    const offset = load<u32>(at + (i << 3));
+    const length = load<u32>(at + (i << 3), 4);
+    if (length == JOINT_UNKNOWN) continue;
+    if (offset > bytes || length > bytes - offset) return false;
+  }
+  return true;
+}
+
 function templateWhole(p: usize, bytes: u32): bool {
   // BOS and the 36 joints are pairs of offset and length from TEMPLATE_BOS on.
-  for (let i: u32 = 0; i < 37; i++) {
-    const offset = load<u32>(p + 8 + (i << 3));
-    const length = load<u32>(p + 8 + (i << 3), 4);
-    if (length == 0xffffffff && i > 0) continue;
-    if (offset > bytes || length > bytes - offset) return false;
+  if (!jointsWhole(p + TEMPLATE_BOS, 37, bytes)) return false;
+  for (let i: u32 = 0; i < 2; i++) {
+    const at = load<u32>(p + TEMPLATE_TURNS + (i << 2));
+    if (!at) continue;
+    if (at > bytes || TURNS_BYTES > bytes - at) return false;
+    if (!jointsWhole(p + at + TURNS_JOINTS, TURN_KINDS * TURN_KINDS, bytes)) return false;
   }
   return true;
 }

@@ -32,10 +32,12 @@ import {
   outAt,
   outFull,
   outRewind,
+  plainParts,
+  plainPartsJoin,
   renderText,
   takeBack,
 } from "./render";
-import { F_CONTENT, F_ROLE, F_TEXT, F_TYPE } from "./request-fields";
+import { F_CONTENT, F_DROPPED, F_ROLE, F_TEXT, F_TYPE } from "./request-fields";
 
 // Levels of nesting of what stands in a message, in its list of parts, and in a part; the body's object is level 1.
 // @ts-ignore: decorator
@@ -117,7 +119,9 @@ function renderMessage(): bool {
         ok = readRole();
         if (ok) kind = role;
       } else {
-        if (load<u32>(value) != 0x6c6c756e && !(field == F_TYPE && isMessage(value))) reason |= INEXACT_MESSAGE_FIELD;
+        if (load<u32>(value) != 0x6c6c756e && field != F_DROPPED && !(field == F_TYPE && isMessage(value))) {
+          reason |= INEXACT_MESSAGE_FIELD;
+        }
         ok = skipValue(IN_MESSAGE);
       }
       if (!ok) break;
@@ -166,10 +170,11 @@ function renderLater(content: usize): bool {
   return whole;
 }
 
-let role: u32 = 0;
+/** KIND_* of the last role read. */
+export let role: u32 = 0;
 
 /** Reads the value of a role. */
-function readRole(): bool {
+export function readRole(): bool {
   const p = at;
   if (load<u8>(p) != 0x22) {
     role = KIND_OTHER;
@@ -196,7 +201,7 @@ function readRole(): bool {
 }
 
 /** The type that items of a response's input may have without being anything but messages. */
-function isMessage(p: usize): bool {
+export function isMessage(p: usize): bool {
   return load<u64>(p) == 0x6567617373656d22 && load<u8>(p, 8) == 0x22;
 }
 
@@ -204,14 +209,18 @@ function isMessage(p: usize): bool {
 function renderContent(): bool {
   const c = load<u8>(at);
   if (c == 0x22) return renderText();
-  if (c == 0x5b) return renderParts();
+  if (c == 0x5b) {
+    plainParts();
+    return renderParts(plainPartsJoin());
+  }
   if (c != 0x6e) inexact(INEXACT_PART);
   return skipValue(IN_MESSAGE);
 }
 
 const LINE_FEED: usize = memory.data<u8>([10]);
 
-function renderParts(): bool {
+/** The list under the cursor, its texts joined by a line feed (1) or by nothing (0). */
+export function renderParts(join: u32): bool {
   seek(at + 1);
   if (peek() == 0x5d) {
     seek(at + 1);
@@ -222,7 +231,7 @@ function renderParts(): bool {
     let c = peek();
     if (c == 0x7b) {
       const mark = outAt();
-      if (parts) literal(LINE_FEED, 1);
+      if (parts) literal(LINE_FEED, join);
       const start = outAt();
       const ok = renderPart();
       if (outAt() == start) outRewind(mark, outFull);

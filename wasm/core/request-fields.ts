@@ -49,6 +49,52 @@ export const F_TYPE: u32 = 14;
 // @ts-ignore: decorator
 @inline
 export const F_TEXT: u32 = 15;
+// @ts-ignore: decorator
+@inline
+export const F_TOOL_CALLS: u32 = 16;
+// @ts-ignore: decorator
+@inline
+export const F_CALL_ID: u32 = 17;
+// @ts-ignore: decorator
+@inline
+export const F_REASONING: u32 = 18;
+// @ts-ignore: decorator
+@inline
+export const F_REASONING_CONTENT: u32 = 19;
+// @ts-ignore: decorator
+@inline
+export const F_NAME: u32 = 20;
+// @ts-ignore: decorator
+@inline
+export const F_FUNCTION: u32 = 21;
+// @ts-ignore: decorator
+@inline
+export const F_ARGUMENTS: u32 = 22;
+// @ts-ignore: decorator
+@inline
+export const F_ID: u32 = 23;
+// @ts-ignore: decorator
+@inline
+export const F_INDEX: u32 = 24;
+// @ts-ignore: decorator
+@inline
+export const F_DESCRIPTION: u32 = 25;
+// @ts-ignore: decorator
+@inline
+export const F_PARAMETERS: u32 = 26;
+// @ts-ignore: decorator
+@inline
+export const F_STRICT: u32 = 27;
+// @ts-ignore: decorator
+@inline
+export const F_TOOLS: u32 = 28;
+// @ts-ignore: decorator
+@inline
+export const F_CONTINUE: u32 = 29;
+/** A message's field that engines drop before the template. */
+// @ts-ignore: decorator
+@inline
+export const F_DROPPED: u32 = 30;
 /** F_RESERVED + i is reserved field number i. */
 // @ts-ignore: decorator
 @inline
@@ -66,7 +112,27 @@ const TOP: StaticArray<string> = [
   "prompt_cache_key",
   "add_generation_prompt",
 ];
-const MESSAGE: StaticArray<string> = ["role", "content", "type", "text"];
+const INNER: StaticArray<string> = [
+  "role",
+  "content",
+  "type",
+  "text",
+  "tool_calls",
+  "tool_call_id",
+  "reasoning",
+  "reasoning_content",
+  "name",
+  "function",
+  "arguments",
+  "id",
+  "index",
+  "description",
+  "parameters",
+  "strict",
+  "tools",
+  "continue_final_message",
+];
+const DROPPED: StaticArray<string> = ["refusal", "annotations", "audio", "function_call"];
 const RESERVED: StaticArray<string> = [
   "kv_transfer_params",
   "ec_transfer_params",
@@ -140,7 +206,8 @@ function add(name: string, field: u32): void {
 }
 
 for (let i = 0; i < TOP.length; i++) add(TOP[i], F_MODEL + i);
-for (let i = 0; i < MESSAGE.length; i++) add(MESSAGE[i], F_ROLE + i);
+for (let i = 0; i < INNER.length; i++) add(INNER[i], F_ROLE + i);
+for (let i = 0; i < DROPPED.length; i++) add(DROPPED[i], F_DROPPED);
 for (let i = 0; i < RESERVED.length; i++) add(RESERVED[i], F_RESERVED + i);
 for (let i = 0; i < INERT.length; i++) add(INERT[i], F_INERT);
 

@@ -23,10 +23,13 @@ import {
   renderReset,
   renderStart,
   renderText,
+  renderWantsTurns,
 } from "./render";
 import { renderMessages } from "./render-messages";
+import { renderTurns, turnsKnown } from "./turns";
 import {
   F_CACHE_KEY,
+  F_CONTINUE,
   F_GENERATION,
   F_INERT,
   F_INPUT,
@@ -37,6 +40,7 @@ import {
   F_RESERVED,
   F_SALT,
   F_STREAM,
+  F_TOOLS,
   F_USER,
 } from "./request-fields";
 
@@ -105,6 +109,9 @@ export let promptIsComplete: bool = false;
 let values: usize = 0;
 let api: u32 = 0;
 let generation: bool = true;
+let continued: bool = false;
+let messagesAt: usize = 0;
+let toolsAt: usize = 0;
 let inputAt: usize = 0;
 let instructionsAt: usize = 0;
 let fieldReason: u32 = 0;
@@ -138,6 +145,9 @@ export function scanRequest(p: usize, n: u32, path: u32, truncated: bool, templa
   renderExact = false;
   promptIsComplete = false;
   generation = true;
+  continued = false;
+  messagesAt = 0;
+  toolsAt = 0;
   inputAt = 0;
   instructionsAt = 0;
   fieldReason = 0;
@@ -161,7 +171,10 @@ export function scanRequest(p: usize, n: u32, path: u32, truncated: bool, templa
   if (!object) return SCAN_NOT_OBJECT;
   if (api == API_RESPONSES) promptWhole = renderResponses();
   if (!promptSeen) inexact(INEXACT_NO_PROMPT);
-  else if (whole && promptWhole && (api == API_CHAT || api == API_RESPONSES)) joint(generation ? KIND_GENERATE : KIND_END);
+  else {
+    if (whole && promptWhole && (api == API_CHAT || api == API_RESPONSES)) joint(generation ? KIND_GENERATE : KIND_END);
+    if (api == API_CHAT && messagesAt) takeTurns(template, whole);
+  }
   renderFinish(fieldReason);
   renderExact = inexactReason == 0;
   promptIsComplete = whole && promptWhole && !outFull;
@@ -265,6 +278,14 @@ function value(field: u32): bool {
       if (api != API_RESPONSES) return other(c);
       instructionsAt = start;
       return skipValue(1);
+    case F_TOOLS: {
+      if (api != API_CHAT) return other(c);
+      toolsAt = c == 0x6e ? 0 : start;
+      return skipValue(1);
+    }
+    case F_CONTINUE:
+      continued = c == 0x74;
+      return skipValue(1);
     case F_INERT:
       return skipValue(1);
     default:
@@ -278,7 +299,30 @@ function other(c: u32): bool {
   return skipValue(1);
 }
 
+/** Renders what the plain table does not cover by the template's turn program. */
+function takeTurns(template: usize, whole: bool): void {
+  if (toolsAt && (load<u8>(toolsAt) != 0x5b || load<u8>(afterSpace(toolsAt + 1)) == 0x5d)) {
+    inexact(INEXACT_FIELD);
+    return;
+  }
+  if (!toolsAt && !continued && !renderWantsTurns()) return;
+  if (template && turnsKnown(template, toolsAt != 0)) {
+    promptWhole = renderTurns(template, messagesAt, toolsAt, generation, continued, whole);
+  } else inexact(INEXACT_FIELD);
+}
+
+/** First byte at or after `p` that is no white space, within the body or right behind it. */
+function afterSpace(p: usize): usize {
+  const back = at;
+  seek(p);
+  peek();
+  const found = at;
+  seek(back);
+  return found;
+}
+
 function takeMessages(c: u32): bool {
+  messagesAt = c == 0x5b ? at : 0;
   renderReset();
   promptSeen = c == 0x5b;
   promptWhole = promptSeen ? renderMessages() : skipValue(1);

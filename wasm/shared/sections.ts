@@ -7,16 +7,22 @@ import {
   MODEL_ROW_BYTES,
   POD_ROW_BYTES,
   TEMPLATE_BOS,
+  TEMPLATE_FLAGS,
   TEMPLATE_JOINTS,
   TEMPLATE_LITERALS,
   TEMPLATE_STRIP,
+  TEMPLATE_TURNS,
+  TURN_KINDS,
+  TURNS_BYTES,
+  TURNS_JOINTS,
 } from "./layout";
 
 let buffer: usize = 0;
 let capacity: usize = 0;
 let size: usize = 0;
 let rows: u32 = 0;
-let template: usize = 0; // offset of the template being written
+let template: u32 = 0; // offset of the template being written
+let turns: u32 = 0; // offset of its turn program being written
 let templates: usize = 0; // templates wait in a buffer of their own: they follow the model rows
 let templatesCapacity: usize = 0;
 let templatesSize: usize = 0;
@@ -154,17 +160,43 @@ function templateReserve(bytes: u32): usize {
   return at;
 }
 
-/** Begins a template with the strip rule of system, user and assistant text and the BOS of raw prompts. */
-export function templateBegin(system: u32, user: u32, assistant: u32, bos: usize, bosLength: u32): void {
-  template = templatesSize;
-  const at = templateReserve(TEMPLATE_LITERALS + bosLength);
+/** Begins a template: its flags, the strip rule of system, user and assistant text, the BOS of raw prompts. */
+export function templateBegin(
+  flags: u32,
+  system: u32,
+  user: u32,
+  assistant: u32,
+  bos: usize,
+  bosLength: u32,
+): void {
+  const known: u32 = bosLength == JOINT_UNKNOWN ? 0 : bosLength;
+  template = <u32>templatesSize;
+  const at = templateReserve(TEMPLATE_LITERALS + known);
+  store<u8>(at, <u8>flags, TEMPLATE_FLAGS);
   store<u8>(at, <u8>system, TEMPLATE_STRIP + 1);
   store<u8>(at, <u8>user, TEMPLATE_STRIP + 2);
   store<u8>(at, <u8>assistant, TEMPLATE_STRIP + 3);
   store<u32>(at, TEMPLATE_LITERALS, TEMPLATE_BOS);
   store<u32>(at, bosLength, TEMPLATE_BOS + 4);
-  memory.copy(at + TEMPLATE_LITERALS, bos, bosLength);
+  memory.copy(at + TEMPLATE_LITERALS, bos, known);
   for (let i: u32 = 0; i < 36; i++) store<u32>(at + TEMPLATE_JOINTS + (i << 3), JOINT_UNKNOWN, 4);
+}
+
+/** Begins the turn program without tools (0) or with them (1): `head` is its first TURNS_JOINTS bytes. */
+export function templateTurns(which: u32, head: usize): void {
+  turns = <u32>templatesSize;
+  const at = templateReserve(TURNS_BYTES);
+  memory.copy(at, head, TURNS_JOINTS);
+  for (let i: u32 = 0; i < TURN_KINDS * TURN_KINDS; i++) store<u32>(at + TURNS_JOINTS + (i << 3), JOINT_UNKNOWN, 4);
+  store<u32>(templates + template + TEMPLATE_TURNS + (which << 2), turns - template);
+}
+
+export function turnsJoint(previous: u32, next: u32, literal: usize, length: u32): void {
+  const text = templateReserve(length);
+  memory.copy(text, literal, length);
+  const joint = templates + turns + TURNS_JOINTS + ((previous * TURN_KINDS + next) << 3);
+  store<u32>(joint, <u32>(text - templates - template));
+  store<u32>(joint, length, 4);
 }
 
 export function templateJoint(previous: u32, next: u32, literal: usize, length: u32): void {

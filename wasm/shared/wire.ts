@@ -79,7 +79,18 @@ import { programSize, programWrite } from "./program-writer";
 import { sectionBytes, sectionRaw } from "./sections";
 import { sipHi, sipLo, siphash128, siphash64 } from "./siphash";
 
-export { sectionBegin, sectionEnd, podRow, loadRow, modelRow, templateBegin, templateJoint, templateEnd } from "./sections";
+export {
+  sectionBegin,
+  sectionEnd,
+  podRow,
+  loadRow,
+  modelRow,
+  templateBegin,
+  templateJoint,
+  templateTurns,
+  turnsJoint,
+  templateEnd,
+} from "./sections";
 export { indexClearPod, indexReset };
 export { programBegin, programHeader, programProfile, programOp, programCode, columnRow } from "./program-writer";
 // Enums become exports such as "Op.Queue": Node finds the numbers by name.
