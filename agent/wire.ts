@@ -1,8 +1,9 @@
 // The one module that touches wasm memory: a typed face over build/wire.wasm, whose source is wasm/shared.
-import type { TurnProgram } from "./model/turn-program.js";
-import { writeTemplate } from "./model/turn-layout.js";
+
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { writeTemplate } from "./model/turn-layout.js";
+import type { TurnProgram } from "./model/turn-program.js";
 import { packageRoot } from "./package-root.js";
 import type { ProgramNumber, SchedulingProgram } from "./policy/program.js";
 

@@ -47,7 +47,10 @@ export function tokenizeBody(c: Conversation): string {
   };
   if (c.continued) body["continue_final_message"] = true;
   if (c.tools)
-    body["tools"] = c.tools.map((tool) => ({ type: "function", function: { ...tool } as { [key: string]: Json } }));
+    body["tools"] = c.tools.map((tool) => ({
+      type: "function",
+      function: { ...tool } as { [key: string]: Json },
+    }));
   return jsonText(body);
 }
 

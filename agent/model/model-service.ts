@@ -137,7 +137,12 @@ export class ModelService {
       ? { kind: "exact", program, verified, shapes }
       : { kind: "inexact", reason, program, shapes };
     const inexact = shapes.filter((shape) => !shape.exact).map((shape) => shape.shape);
-    const fields = { event_type: "template", model: name, ms: Math.round(performance.now() - before), inexact };
+    const fields = {
+      event_type: "template",
+      model: name,
+      ms: Math.round(performance.now() - before),
+      inexact,
+    };
     if (exact) this.#log.info({ ...fields, verified }, "the chat template is known");
     else this.#log.warn(fields, `chats of this model are not matched by text: ${reason}`);
   }
@@ -198,7 +203,9 @@ export class ModelService {
             model: model.id,
             lora,
             template:
-              model.template.kind === "exact" || model.template.kind === "inexact" ? model.template.program : null,
+              model.template.kind === "exact" || model.template.kind === "inexact"
+                ? model.template.program
+                : null,
             bytesPerToken: this.#sentRatio,
           });
     this.#wire.setModels([...rows.values()]);

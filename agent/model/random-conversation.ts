@@ -60,13 +60,22 @@ export interface Wanted {
 const TRIES = 60;
 
 /** A conversation that the program claims to know; null when none was found. `random` gives numbers in [0, 1). */
-export function randomConversation(program: TurnProgram, wanted: Wanted, random: () => number): Conversation | null {
+export function randomConversation(
+  program: TurnProgram,
+  wanted: Wanted,
+  random: () => number,
+): Conversation | null {
   const maker = new Maker(wanted, random);
   for (let i = 0; i < TRIES; i++) {
     const conversation = maker.make();
     if (renderTurns(program, conversation)) return conversation;
   }
   return null;
+}
+
+/** A conversation, whether a program covers it or not. */
+export function anyConversation(wanted: Wanted, random: () => number): Conversation {
+  return new Maker(wanted, random).make();
 }
 
 class Maker {
@@ -81,7 +90,8 @@ class Maker {
     const conversation: Conversation = { messages, generationPrompt: this.random() < 0.75 };
     if (wanted.tools) conversation.tools = Array.from({ length: 1 + this.#below(3) }, () => this.#tool());
     if (wanted.continued) {
-      if (messages.at(-1)!.role !== "assistant") messages.push({ role: "assistant", content: this.#words().trimEnd() });
+      if (messages.at(-1)!.role !== "assistant")
+        messages.push({ role: "assistant", content: this.#words().trimEnd() });
       conversation.generationPrompt = false;
       conversation.continued = true;
     }
@@ -99,7 +109,10 @@ class Maker {
 
   #oddTurns(): ChatMessage[] {
     const roles = ["system", "user", "assistant"] as const;
-    return Array.from({ length: 1 + this.#below(5) }, () => ({ role: roles[this.#below(3)]!, content: this.#content() }));
+    return Array.from({ length: 1 + this.#below(5) }, () => ({
+      role: roles[this.#below(3)]!,
+      content: this.#content(),
+    }));
   }
 
   #usualTurns(): ChatMessage[] {
@@ -125,7 +138,11 @@ class Maker {
     for (let rounds = 1 + this.#below(2); rounds > 0; rounds--) {
       const parallel = this.wanted.parallel && this.random() < 0.6 ? 2 + this.#below(2) : 1;
       const calls = Array.from({ length: parallel }, () => this.#call());
-      const asks: ChatMessage = { role: "assistant", content: this.random() < 0.6 ? null : this.#words(), calls };
+      const asks: ChatMessage = {
+        role: "assistant",
+        content: this.random() < 0.6 ? null : this.#words(),
+        calls,
+      };
       if (this.random() < 0.1) asks.content = "";
       if (this.wanted.reasoning && this.random() < 0.6) asks.reasoning = this.#words();
       messages.push(asks);
@@ -142,7 +159,11 @@ class Maker {
     const tool: Tool = { name: `tool_${this.#below(1000)}` };
     if (this.random() < 0.9) tool.description = this.#words();
     if (this.random() < 0.9)
-      tool.parameters = { type: "object", properties: this.#object(3), required: [KEYS[this.#below(KEYS.length)]!] };
+      tool.parameters = {
+        type: "object",
+        properties: this.#object(3),
+        required: [KEYS[this.#below(KEYS.length)]!],
+      };
     if (this.random() < 0.1) tool.strict = this.random() < 0.5;
     return tool;
   }

@@ -3,8 +3,8 @@
 import type { TemplateProgram } from "../wire.js";
 import type { Conversation } from "./conversation.js";
 import { templateProgram } from "./template.js";
-import { SHAPE, type Shape } from "./turn-program.js";
 import { difference, probeTurns, type TurnProbe, verifyTurns } from "./turn-prober.js";
+import { SHAPE, type Shape } from "./turn-program.js";
 
 /** Renders with the real thing. */
 export interface PromptRenderer {
@@ -70,7 +70,11 @@ function report(of: "chat" | "tools", probe: TurnProbe): ShapeReport[] {
     { shape: of, exact: true },
     ...(Object.keys(SHAPE) as Shape[]).map((shape): ShapeReport => {
       const exact = (program.shapes & SHAPE[shape]) !== 0;
-      return { shape: `${of}.${shape}`, exact, ...(exact ? {} : { reason: inexact[shape] ?? "not verified" }) };
+      return {
+        shape: `${of}.${shape}`,
+        exact,
+        ...(exact ? {} : { reason: inexact[shape] ?? "not verified" }),
+      };
     }),
   ];
 }

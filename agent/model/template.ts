@@ -17,7 +17,9 @@ function placeless({ edits, joints }: TurnProgram): boolean {
   return LATE.every(
     (kind) =>
       edits[kind] === edits[assistant] &&
-      [start, system, user].every((previous) => same(joints[previous]![kind]!, joints[previous]![assistant]!)) &&
+      [start, system, user].every((previous) =>
+        same(joints[previous]![kind]!, joints[previous]![assistant]!),
+      ) &&
       [user, system, end, generate].every((next) => same(joints[kind]![next]!, joints[assistant]![next]!)),
   );
 }
@@ -33,9 +35,10 @@ function plainJoints(p: TurnProgram): Joints {
     row[generate] = last[generate]!;
     const two = [p.joints[assistant]![assistant]!, p.joints[assistantLate]![assistantLast]!];
     row[assistant] = same(two[0]!, two[1]!) ? (two[0] ?? two[1]!) : null;
-    for (const previous of [start, system, user])
-      joints[previous]![assistant] ??= p.joints[previous]![assistantLast] ?? p.joints[previous]![assistantLate]!;
+    joints[user]![assistant] ??= p.joints[user]![assistantLast] ?? p.joints[user]![assistantLate]!;
   } else row[end] = row[generate] = row[assistant] = row[system] = null;
+  // A chat that an assistant begins may have no user turn; only a turn program looks for it.
+  joints[start]![assistant] = joints[system]![assistant] = null;
   return joints;
 }
 

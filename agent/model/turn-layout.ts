@@ -1,6 +1,13 @@
 // Template programs as the bytes that wasm/shared/layout.ts lays down.
 import type { Strip, TemplateProgram } from "../wire.js";
-import { CALL_FIELDS, EDITS, RESULT_FIELDS, SYSTEM_PLACES, TOOLS_PLACES, type TurnProgram } from "./turn-program.js";
+import {
+  CALL_FIELDS,
+  EDITS,
+  RESULT_FIELDS,
+  SYSTEM_PLACES,
+  TOOLS_PLACES,
+  type TurnProgram,
+} from "./turn-program.js";
 
 /** Length of a literal that is not known. */
 const JOINT_UNKNOWN = 0xffffffff;

@@ -44,15 +44,20 @@ function sentinelId(k: number): string {
   return `${MARK}${k.toString(36).padStart(2, "0")}idIdI`;
 }
 
-const TOOLS = [0, 1, 2].map((k): Tool => ({
-  name: `${MARK}Tool${k}`,
-  description: `${MARK}Says${k}`,
-  parameters: {
-    type: "object",
-    properties: { [`${MARK}Key${k}`]: { type: "string", description: `${MARK}Of${k}` }, count: { type: "integer" } },
-    required: [`${MARK}Key${k}`],
-  },
-}));
+const TOOLS = [0, 1, 2].map(
+  (k): Tool => ({
+    name: `${MARK}Tool${k}`,
+    description: `${MARK}Says${k}`,
+    parameters: {
+      type: "object",
+      properties: {
+        [`${MARK}Key${k}`]: { type: "string", description: `${MARK}Of${k}` },
+        count: { type: "integer" },
+      },
+      required: [`${MARK}Key${k}`],
+    },
+  }),
+);
 
 /** The conversation of a pattern, with so many tools. */
 function sentinels(pattern: string, tools: number, generationPrompt = true): Conversation {
@@ -115,7 +120,8 @@ function patterns(calls: boolean, reasoning: boolean, withTools: boolean): Patte
   const turns: string[] = [];
   for (const first of ["u", "su"])
     for (const loop of loops)
-      for (const rest of ["", "a", "au", "u", ...(reasoning ? ["r", "ru"] : [])]) turns.push(first + loop + rest);
+      for (const rest of ["", "a", "au", "u", ...(reasoning ? ["r", "ru"] : [])])
+        turns.push(first + loop + rest);
   for (const loop of loops) turns.push(`u${loop}au${loop}`, `u${loop}u${loop}au`);
   if (reasoning) turns.push("ur", "uru", "suru", "ururu", "urau", "uaru", "ura", "uar");
   const tools = withTools ? 2 : 0;
@@ -126,7 +132,11 @@ function patterns(calls: boolean, reasoning: boolean, withTools: boolean): Patte
     ...make(USUAL, false, true),
     ...(withTools ? [1, 3].flatMap((count) => make(USUAL, true, true, count)) : []),
     ...make(turns, true, false),
-    ...make([...turns, ...odd].filter((letters) => letters.length < 3), false, false),
+    ...make(
+      [...turns, ...odd].filter((letters) => letters.length < 3),
+      false,
+      false,
+    ),
     ...make(odd, true, false),
   ];
 }
@@ -163,7 +173,11 @@ function empty(): TurnProgram {
  * @param tools the requests have tools.
  * @throws what the renderer throws when the engine does not answer.
  */
-export async function probeTurns(renderer: PromptRenderer, tools: boolean, random: () => number): Promise<TurnProbe> {
+export async function probeTurns(
+  renderer: PromptRenderer,
+  tools: boolean,
+  random: () => number,
+): Promise<TurnProbe> {
   const learner = new Learner(renderer, tools, random);
   const reason = await learner.learn();
   if (reason) return { program: null, reason };
@@ -236,7 +250,8 @@ class Learner {
       return null;
     }
     const [s, u1, a, u2] = places as [number, number, number, number];
-    if (found < u1 || u1 < 0) p.toolsAt = p.systemAt === "own" && s >= 0 && found > s ? "after-system" : "start";
+    if (found < u1 || u1 < 0)
+      p.toolsAt = p.systemAt === "own" && s >= 0 && found > s ? "after-system" : "start";
     else if (found > a && found < u2) {
       p.toolsAt = "last-user";
       p.toolsFirst = found < s;
@@ -249,7 +264,9 @@ class Learner {
     for (const bareTool of [false, true])
       for (const toolIndent of [0, 2, 4] as Indent[])
         for (const toolLevel of [0, 1]) {
-          const at = text.indexOf(toolText(TOOLS[0]!, { bareTool, toolIndent, toolLevel, strictTool: "printed" }));
+          const at = text.indexOf(
+            toolText(TOOLS[0]!, { bareTool, toolIndent, toolLevel, strictTool: "printed" }),
+          );
           if (at < 0) continue;
           Object.assign(p, { bareTool, toolIndent, toolLevel });
           return at;
@@ -266,7 +283,8 @@ class Learner {
     answers!.callId = sentinelId(30);
     const text = await this.#text(loop);
     if (text === null) {
-      for (const shape of ["calls", "parallel", "results"] as const) this.#bar(shape, "the engine refuses tool calls");
+      for (const shape of ["calls", "parallel", "results"] as const)
+        this.#bar(shape, "the engine refuses tool calls");
     } else {
       const places: [CallField, number][] = [
         ["name", text.indexOf(call.name)],
@@ -312,7 +330,9 @@ class Learner {
     const reasoning = (await this.renderer.chat(this.#pattern("uru"))) !== null;
     if (!reasoning) this.#bar("reasoning", "the engine refuses reasoning that is sent back");
     const all = patterns(calls, reasoning, this.tools);
-    const conversations = all.map(({ letters, tools, generationPrompt }) => sentinels(letters, tools, generationPrompt));
+    const conversations = all.map(({ letters, tools, generationPrompt }) =>
+      sentinels(letters, tools, generationPrompt),
+    );
     const rendered: (Uint8Array | null)[] = new Array(all.length).fill(null);
     await inParallel(conversations, async (conversation, i) => {
       rendered[i] = await this.renderer.chat(conversation);
@@ -334,7 +354,8 @@ class Learner {
         );
       const wrong = found.filter(differs);
       if (wrong.length === 0) {
-        for (const { at, literal } of found) if (!known.has(at)) known.set(at, { literal, usual: pattern.usual });
+        for (const { at, literal } of found)
+          if (!known.has(at)) known.set(at, { literal, usual: pattern.usual });
         continue;
       }
       // What usual chats do not need tells this one apart: without it the pattern counts as inexact.
@@ -381,34 +402,37 @@ class Learner {
       [TURN.result, "uct", 2, "content"],
     ];
     const judged = new Set<number>();
-    for (const [kind, letters, at, field] of carriers) {
-      if (p.edits[kind] === "drop" || judged.has(kind)) continue;
-      const conversation = this.#pattern(letters);
-      const message = conversation.messages[at]!;
-      message[field] = `\n\u3000 \t${message[field]} "\\q\n${sentinel(33)} \u00a0\x1c\n`;
-      if (!printed(p, conversation)?.some((text) => text.kind === kind || (kind === TURN.result && text.kind === TURN.resultSecond)))
-        continue;
-      const real = await this.renderer.chat(conversation);
-      if (!real) continue;
-      judged.add(kind);
-      const edit = EDITS.filter((e) => e !== "drop").find((candidate) => {
-        const edits = p.edits.with(kind, candidate);
-        const ours = renderTurns({ ...p, edits }, conversation);
-        return ours !== null && Buffer.compare(ours, real) === 0;
-      });
-      if (edit) p.edits[kind] = edit;
-      else if (renderTurns(p, conversation) !== null) {
-        if (kind <= TURN.assistant) return `the white space around ${message.role} text is treated in an unknown way`;
-        this.#forget(kind);
+    for (const generationPrompt of [true, false])
+      for (const [kind, letters, at, field] of carriers) {
+        if (p.edits[kind] === "drop" || judged.has(kind)) continue;
+        const conversation = this.#pattern(letters, generationPrompt);
+        const message = conversation.messages[at]!;
+        message[field] = `\n\u3000 \t${message[field]} "\\q\n${sentinel(33)} \u00a0\x1c\n`;
+        const place = kind === TURN.result && p.resultFields[0] !== "content" ? TURN.resultSecond : kind;
+        if (!printed(p, conversation)?.some((text) => text.kind === place) || !renderTurns(p, conversation))
+          continue;
+        const real = await this.renderer.chat(conversation);
+        if (!real) continue;
+        const edit = EDITS.filter((e) => e !== "drop").find((candidate) => {
+          const edits = p.edits.with(kind, candidate);
+          const ours = renderTurns({ ...p, edits }, conversation);
+          return ours !== null && Buffer.compare(ours, real) === 0;
+        });
+        if (edit) {
+          judged.add(kind);
+          p.edits[kind] = edit;
+        } else if (kind <= TURN.assistant)
+          return `the white space around ${message.role} text is treated in an unknown way`;
       }
-    }
+    // A kind of text that was not seen with white space is not known.
     for (const [kind] of carriers) if (!judged.has(kind)) this.#forget(kind);
     return null;
   }
 
   /** Makes every conversation with a text of this kind unknown. */
   #forget(kind: number): void {
-    if (this.program.edits[kind] !== "drop") for (const row of this.program.joints) row[kind] = null;
+    const { edits, joints } = this.program;
+    if (edits[kind] !== "drop") for (const row of joints) row[kind] = null;
   }
 
   /** Whether the program prints a conversation as the engine does; null when either does not know. */
@@ -517,9 +541,9 @@ export async function verifyTurns(
   count: number,
   random: () => number,
 ): Promise<{ made: number; accepted: number; mismatch: string | null }> {
-  const conversations = Array.from({ length: count }, () => randomConversation(program, wanted, random)).filter(
-    (conversation) => conversation !== null,
-  );
+  const conversations = Array.from({ length: count }, () =>
+    randomConversation(program, wanted, random),
+  ).filter((conversation) => conversation !== null);
   let accepted = 0;
   let mismatch: string | null = null;
   await inParallel(conversations, async (conversation) => {

@@ -40,7 +40,17 @@ export const TURN = {
 export const TURN_KINDS = 24;
 
 /** What is done to a text, by number: Python's strip family, the same for line feeds only, a JSON string's inside. */
-export const EDITS = ["raw", "both", "left", "right", "lines-left", "lines-right", "lines-both", "json", "drop"] as const;
+export const EDITS = [
+  "raw",
+  "both",
+  "left",
+  "right",
+  "lines-left",
+  "lines-right",
+  "lines-both",
+  "json",
+  "drop",
+] as const;
 export type Edit = (typeof EDITS)[number];
 
 export const SYSTEM_PLACES = ["own", "last-user", "final-user", "dropped"] as const;
@@ -139,14 +149,21 @@ export function contentText(content: Content, join: string): string {
 }
 
 /** A tool as vLLM hands it to the template: known fields in its own order, null for those that are absent. */
-export function toolText(tool: Tool, p: Pick<TurnProgram, "bareTool" | "toolIndent" | "toolLevel" | "strictTool">): string {
+export function toolText(
+  tool: Tool,
+  p: Pick<TurnProgram, "bareTool" | "toolIndent" | "toolLevel" | "strictTool">,
+): string {
   const declared = {
     name: tool.name,
     description: tool.description ?? null,
     parameters: tool.parameters ?? null,
     ...(tool.strict !== undefined && p.strictTool !== "dropped" ? { strict: tool.strict } : {}),
   };
-  return pythonJson(p.bareTool ? declared : { type: "function", function: declared }, p.toolIndent, p.toolLevel);
+  return pythonJson(
+    p.bareTool ? declared : { type: "function", function: declared },
+    p.toolIndent,
+    p.toolLevel,
+  );
 }
 
 const NAME = /^[\w.:-]*$/;
@@ -178,9 +195,18 @@ class Printer {
       else this.#result(m);
     });
     if (p.repeatedUnknown && this.#repeated()) this.known = false;
-    if (this.#lastUser < 0 && ((this.conversation.tools && p.toolsAt === "last-user") || this.#hoisted())) this.known = false;
+    // Without a user turn no assistant's turn is before or behind the last one.
+    if (
+      this.#lastUser < 0 &&
+      (messages.some((m) => m.role !== "system") || this.#hoisted() || this.#toolsMoved())
+    )
+      this.known = false;
     if (continued) this.#continued(messages.at(-1));
     else this.#add(generationPrompt ? TURN.generate : TURN.end, "");
+  }
+
+  #toolsMoved(): boolean {
+    return this.conversation.tools !== undefined && this.program.toolsAt === "last-user";
   }
 
   #repeated(): boolean {
@@ -216,12 +242,11 @@ class Printer {
   }
 
   #system(m: ChatMessage, i: number): void {
-    const text = this.#text(m.content, "system");
     if (this.program.systemAt !== "own") {
       if (i > 0) this.known = false;
       return;
     }
-    this.#add(TURN.system, text);
+    this.#add(TURN.system, this.#text(m.content, "system"));
     if (i === 0 && this.program.toolsAt === "after-system") this.#tools();
   }
 
@@ -231,7 +256,8 @@ class Printer {
       const first = conversation.messages[0]!;
       const system =
         this.#hoisted() &&
-        (p.systemAt === "last-user" || (p.systemAt === "final-user" && i === conversation.messages.length - 1));
+        (p.systemAt === "last-user" ||
+          (p.systemAt === "final-user" && i === conversation.messages.length - 1));
       const tools = p.toolsAt === "last-user";
       if (tools && p.toolsFirst) this.#tools();
       if (system) this.#add(TURN.system, this.#text(first.content, "system"));
@@ -267,7 +293,10 @@ class Printer {
     }
     const text = this.#text(m.content, "assistant", calls.length > 0);
     if (calls.length === 0) {
-      this.#add(own ? TURN.textAfter : last ? TURN.assistantLast : late ? TURN.assistantLate : TURN.assistant, text);
+      this.#add(
+        own ? TURN.textAfter : last ? TURN.assistantLast : late ? TURN.assistantLate : TURN.assistant,
+        text,
+      );
       return;
     }
     this.#need("calls");
@@ -286,26 +315,35 @@ class Printer {
         arguments: pythonJson(call.arguments, this.program.argumentsIndent),
         id: call.id,
       };
-      if (!NAME.test(call.name) || !NAME.test(call.id)) this.known = false;
       const first = k ? TURN.callNext : own ? TURN.callAfter : late ? TURN.callLate : TURN.call;
       const kinds = [first, TURN.callSecond, TURN.callThird];
-      for (const [at, field] of this.program.callFields.entries()) this.#add(kinds[at]!, values[field]);
+      for (const [at, field] of this.program.callFields.entries()) {
+        if (field !== "arguments" && !NAME.test(values[field])) this.known = false;
+        this.#add(kinds[at]!, values[field]);
+      }
     }
   }
 
   #result(m: ChatMessage): void {
     this.#need("results");
-    const text = edited(this.#text(m.content, "tool"), this.program.edits[TURN.result]!);
-    const id = m.callId ?? "";
-    if (this.program.resultFields.includes("id") && (id === "" || !NAME.test(id))) this.known = false;
-    for (const [at, field] of this.program.resultFields.entries())
-      this.out.push({ kind: at ? TURN.resultSecond : TURN.result, text: field === "content" ? text : id });
+    for (const [at, field] of this.program.resultFields.entries()) {
+      const kind = at ? TURN.resultSecond : TURN.result;
+      if (field === "content") {
+        const text = this.#text(m.content, "tool");
+        this.out.push({ kind, text: edited(text, this.program.edits[TURN.result]!) });
+        continue;
+      }
+      const id = m.callId ?? "";
+      if (id === "" || !NAME.test(id)) this.known = false;
+      this.out.push({ kind, text: id });
+    }
   }
 
   /** A prompt that ends in a message's text: only where nothing could have been trimmed there. */
   #continued(last: ChatMessage | undefined): void {
     const text = last ? contentText(last.content, this.program.joinParts) : "";
-    if (!last || last.calls || last.role === "tool" || text === "" || edited(text, "right") !== text) this.known = false;
+    if (!last || last.calls || last.role === "tool" || text === "" || edited(text, "right") !== text)
+      this.known = false;
   }
 }
 

@@ -1,9 +1,8 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { engineRenderer } from "../../agent/model/engine-renderer.js";
-import { randomConversation } from "../../agent/model/random-conversation.js";
-import { renderProgram, strip } from "../../agent/model/template.js";
 import { type ProbeResult, probeTemplate } from "../../agent/model/template-prober.js";
 import { loadTokenBytes } from "../../agent/model/token-bytes.js";
+import { edited } from "../../agent/model/turn-program.js";
 import { EngineServer, type EngineServerOptions } from "./engine-server.js";
 import { fixturePath } from "./fixtures.js";
 
@@ -85,11 +84,16 @@ describe("the template prober", () => {
     expect(text(result.program.joints[2]![5])).toBe("<assistant>");
   });
 
+  test("knows a template with a rule about empty text but for empty texts", async () => {
+    const result = await probe({
+      template:
+        "{% for m in messages %}{% if m.content %}<{{ m.role }}>{{ m.content }}{% endif %}{% endfor %}!",
+    });
+    if (!result.exact) throw new Error(result.reason);
+    expect(result.program.emptyUnknown).toMatchObject({ system: true, user: true, assistant: true });
+  });
+
   test.each([
-    [
-      "a rule about empty text",
-      "{% for m in messages %}{% if m.content %}<{{ m.role }}>{{ m.content }}{% endif %}{% endfor %}!",
-    ],
     [
       "edited text",
       "{% for m in messages %}<{{ m.role }}>{{ m.content | replace('user', 'USER') }}{% endfor %}!",
@@ -102,12 +106,17 @@ describe("the template prober", () => {
   ])("does not use a template with %s", async (_, template) => {
     const result = await probe({ template });
     expect(result.exact).toBe(false);
-    if (!result.exact) expect(result.reason).not.toBe("");
+    expect(result.reason).not.toBe("");
   });
 
-  test("does not use a template whose text parts are joined in another way", async () => {
-    const result = await probe({ joinParts: (parts) => parts.join("") });
-    expect(result.exact).toBe(false);
+  test("learns that text parts are joined by nothing, and leaves out those joined in an unknown way", async () => {
+    const joined = await probe({ joinParts: (parts) => parts.join("") });
+    expect(joined.program.joinParts).toBe("");
+    expect(joined.program.partsUnknown).toBe(false);
+    const odd = await probe({ joinParts: (parts) => parts.join("; ") });
+    expect(odd.exact).toBe(true);
+    expect(odd.program.partsUnknown).toBe(true);
+    expect(odd.shapes.find((shape) => shape.shape === "chat.parts")).toMatchObject({ exact: false });
   });
 
   test("fails when the engine does not answer", async () => {
@@ -116,28 +125,15 @@ describe("the template prober", () => {
   });
 });
 
-describe("a template program", () => {
+describe("an edit", () => {
   test("strips what Python strips and nothing else", () => {
     const space = "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u200a\u2028\u2029\u202f\u205f\u3000";
-    expect(strip(`${space}a b${space}`, "both")).toBe("a b");
-    expect(strip(`${space}a${space}`, "left")).toBe(`a${space}`);
-    expect(strip(`${space}a${space}`, "right")).toBe(`${space}a`);
-    expect(strip("\ufeffa\u200b", "both")).toBe("\ufeffa\u200b");
-    expect(strip(space, "both")).toBe("");
-  });
-
-  test("renders nothing for a conversation with an unknown joint", () => {
-    const joints = Array.from({ length: 6 }, () => new Array<Uint8Array | null>(6).fill(null));
-    joints[0]![2] = new Uint8Array();
-    const program = {
-      joints,
-      strip: { system: "raw", user: "raw", assistant: "raw" } as const,
-      bos: new Uint8Array(),
-    };
-    expect(renderProgram(program, [{ role: "user", content: "x" }], true)).toBeNull();
-    joints[2]![5] = Buffer.from("!");
-    expect(text(renderProgram(program, [{ role: "user", content: "x" }], true))).toBe("x!");
-    const { messages } = randomConversation(program, seeded(3));
-    expect(messages).toHaveLength(1);
+    expect(edited(`${space}a b${space}`, "both")).toBe("a b");
+    expect(edited(`${space}a${space}`, "left")).toBe(`a${space}`);
+    expect(edited(`${space}a${space}`, "right")).toBe(`${space}a`);
+    expect(edited("\ufeffa\u200b", "both")).toBe("\ufeffa\u200b");
+    expect(edited(space, "both")).toBe("");
+    expect(edited("\n\n a \n", "lines-left")).toBe(" a \n");
+    expect(edited("\n a \n\n", "lines-both")).toBe(" a ");
   });
 });

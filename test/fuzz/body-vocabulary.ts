@@ -7,11 +7,11 @@ const bytes = (s: string) => encode.encode(s);
 export const ROLES = ["", "system", "user", "assistant"].map(bytes);
 export const ODD_ROLES = ["tool", "function", "developer", "", "User", "use", "assistan"].map(bytes);
 export const OTHER_FIELDS = [
-  "tools",
+  "logits_processors",
   "documents",
   "chat_template",
   "frobnicate",
-  "echo",
+  "suffix",
   "text",
   "Messages",
 ].map(bytes);

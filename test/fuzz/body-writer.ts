@@ -288,7 +288,8 @@ export class BodyWriter extends TextWriter {
   /** A raw prompt: a string, or a list of one, or something else. */
   #prompt(): void {
     const r = this.random;
-    for (let i = 0; i < this.template.bos.length; i++) this.want[this.wantSize++] = this.template.bos[i]!;
+    const bos = this.template.bos!;
+    for (let i = 0; i < bos.length; i++) this.want[this.wantSize++] = bos[i]!;
     const kind = r.below(12);
     if (kind === 0) {
       this.exact = false;

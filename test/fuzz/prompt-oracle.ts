@@ -5,6 +5,29 @@ import type { Strip, TemplateProgram } from "../../agent/wire.js";
 
 /** Fields that do not touch the prompt's text, from the OpenAI and vLLM request schemas. */
 export const INERT = [
+  "tool_choice",
+  "response_format",
+  "structured_outputs",
+  "guided_json",
+  "guided_regex",
+  "guided_choice",
+  "guided_grammar",
+  "guided_decoding_backend",
+  "guided_whitespace_pattern",
+  "structural_tag",
+  "include_reasoning",
+  "thinking_token_budget",
+  "allowed_token_ids",
+  "bad_words",
+  "logprob_token_ids",
+  "use_beam_search",
+  "early_stopping",
+  "watermarking",
+  "repetition_detection",
+  "stream_interval",
+  "return_token_offsets",
+  "return_prompt_text",
+  "max_tool_calls",
   "temperature",
   "top_p",
   "top_k",
@@ -64,6 +87,10 @@ const HARMLESS = new Set<string>([
   "prompt_cache_key",
   "add_generation_prompt",
 ]);
+
+/** Fields that say nothing when they are false or an empty object. */
+const NO_EFFECT = new Set(["echo", "chat_template_kwargs", "mm_processor_kwargs", "media_io_kwargs"]);
+const isNothing = (value: Json) => value === false || (isObject(value) && Object.keys(value).length === 0);
 
 /** Raw bytes from 0x80 on stand in the parsed text as U+E080 to U+E0FF, so that no escape is mistaken for them. */
 const RAW = 0xe000;
@@ -203,7 +230,13 @@ export function promptOf(body: Json, api: number, template: TemplateProgram): nu
   if (!isObject(body)) return null;
   const own = [["messages"], ["prompt"], ["input", "instructions"], ["input"]][api]!;
   for (const [name, value] of Object.entries(body))
-    if (value !== null && !HARMLESS.has(name) && !own.includes(name)) return null;
+    if (
+      value !== null &&
+      !HARMLESS.has(name) &&
+      !own.includes(name) &&
+      !(NO_EFFECT.has(name) && isNothing(value))
+    )
+      return null;
   const generation = body["add_generation_prompt"];
   if (generation !== undefined && typeof generation !== "boolean") return null;
   const turns = new Turns(template);
@@ -221,7 +254,7 @@ export function promptOf(body: Json, api: number, template: TemplateProgram): nu
     const raw = body[own[0]!];
     const one = Array.isArray(raw) && raw.length === 1 ? raw[0] : raw;
     if (typeof one !== "string") return null;
-    return [...template.bos, ...bytesOf(one)];
+    return template.bos && [...template.bos, ...bytesOf(one)];
   }
   turns.joint(generation === false ? 4 : 5);
   return turns.known ? turns.out : null;

@@ -66,7 +66,12 @@ export class RandomTemplate {
       }),
     );
     const rule = (i: number): Strip => STRIPS[strips[i]!] ?? "raw";
-    this.program = { joints, strip: { system: rule(0), user: rule(1), assistant: rule(2) }, bos, ...PLAIN_ONLY };
+    this.program = {
+      joints,
+      strip: { system: rule(0), user: rule(1), assistant: rule(2) },
+      bos,
+      ...PLAIN_ONLY,
+    };
   }
 }
 

@@ -5,14 +5,16 @@ import { RenderTarget } from "./render-target.js";
 import { ScanTarget } from "./scan-target.js";
 import { TableTarget } from "./table-target.js";
 import type { Target } from "./target.js";
+import { TurnsTarget } from "./turns-target.js";
 
-export const TARGETS = ["scan", "render", "table", "filter"] as const;
+export const TARGETS = ["scan", "render", "turns", "table", "filter"] as const;
 export type TargetName = (typeof TARGETS)[number];
 
 /** Cases of a run in CI: two million and a few in all. */
 export const CI_CASES: Record<TargetName, number> = {
   scan: 1_200_000,
   render: 500_000,
+  turns: 20_000,
   table: 300_000,
   filter: 60_000,
 };
@@ -23,6 +25,8 @@ export async function makeTarget(name: TargetName): Promise<Target> {
       return new ScanTarget();
     case "render":
       return new RenderTarget();
+    case "turns":
+      return new TurnsTarget();
     case "table":
       return new TableTarget(await recordHistory());
     case "filter":

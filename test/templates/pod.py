@@ -185,6 +185,8 @@ def render(template, body):
 
 class Pod(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # One write an answer: small ones in a row wait for the other side's acknowledgement.
+    wbufsize = 65536
     templates = {}
 
     def do_POST(self):

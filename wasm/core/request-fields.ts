@@ -95,6 +95,10 @@ export const F_CONTINUE: u32 = 29;
 // @ts-ignore: decorator
 @inline
 export const F_DROPPED: u32 = 30;
+/** Without effect when it is false or an empty object, which is what its absence means. */
+// @ts-ignore: decorator
+@inline
+export const F_INERT_EMPTY: u32 = 31;
 /** F_RESERVED + i is reserved field number i. */
 // @ts-ignore: decorator
 @inline
@@ -132,6 +136,7 @@ const INNER: StaticArray<string> = [
   "tools",
   "continue_final_message",
 ];
+const INERT_EMPTY: StaticArray<string> = ["echo", "chat_template_kwargs", "mm_processor_kwargs", "media_io_kwargs"];
 const DROPPED: StaticArray<string> = ["refusal", "annotations", "audio", "function_call"];
 const RESERVED: StaticArray<string> = [
   "kv_transfer_params",
@@ -141,7 +146,33 @@ const RESERVED: StaticArray<string> = [
   "bootstrap_room",
   "cache_hit_threshold",
 ];
+// From vLLM's request schemas (0.32): what is sampled, returned or scheduled, but not what is prompted. Left out on
+// purpose: prompt_logprobs (turns cache reads off), truncate_prompt_tokens, reasoning_effort and chat_template_kwargs
+// (read by templates), documents, media and LoRA settings, and what other engines may know under a name of their own.
 const INERT: StaticArray<string> = [
+  "tool_choice",
+  "response_format",
+  "structured_outputs",
+  "guided_json",
+  "guided_regex",
+  "guided_choice",
+  "guided_grammar",
+  "guided_decoding_backend",
+  "guided_whitespace_pattern",
+  "structural_tag",
+  "include_reasoning",
+  "thinking_token_budget",
+  "allowed_token_ids",
+  "bad_words",
+  "logprob_token_ids",
+  "use_beam_search",
+  "early_stopping",
+  "watermarking",
+  "repetition_detection",
+  "stream_interval",
+  "return_token_offsets",
+  "return_prompt_text",
+  "max_tool_calls",
   "temperature",
   "top_p",
   "top_k",
@@ -207,6 +238,7 @@ function add(name: string, field: u32): void {
 
 for (let i = 0; i < TOP.length; i++) add(TOP[i], F_MODEL + i);
 for (let i = 0; i < INNER.length; i++) add(INNER[i], F_ROLE + i);
+for (let i = 0; i < INERT_EMPTY.length; i++) add(INERT_EMPTY[i], F_INERT_EMPTY);
 for (let i = 0; i < DROPPED.length; i++) add(DROPPED[i], F_DROPPED);
 for (let i = 0; i < RESERVED.length; i++) add(RESERVED[i], F_RESERVED + i);
 for (let i = 0; i < INERT.length; i++) add(INERT[i], F_INERT);

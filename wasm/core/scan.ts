@@ -32,6 +32,7 @@ import {
   F_CONTINUE,
   F_GENERATION,
   F_INERT,
+  F_INERT_EMPTY,
   F_INPUT,
   F_INSTRUCTIONS,
   F_MESSAGES,
@@ -288,6 +289,12 @@ function value(field: u32): bool {
       return skipValue(1);
     case F_INERT:
       return skipValue(1);
+    case F_INERT_EMPTY: {
+      const ok = skipValue(1);
+      const empty = c == 0x7b && load<u8>(afterSpace(start + 1)) == 0x7d;
+      if (c != 0x6e && c != 0x66 && !empty) fieldReason |= INEXACT_FIELD;
+      return ok;
+    }
     default:
       return other(c);
   }

@@ -236,6 +236,7 @@ export function renderTurns(
   if (flags & TURNS_REPEATED_UNKNOWN) checkRepeated();
   const place = load<u8>(program, TURNS_TOOLS_AT);
   if (place == TOOLS_START) printToolList();
+  let others = false;
   for (let i: u32 = 0; i < messages && goesOn(); i++) {
     const kind = roleOf(i);
     if (isNamed(i) && !(flags & TURNS_NAME_INERT)) inexact(INEXACT_MESSAGE_FIELD);
@@ -243,12 +244,14 @@ export function renderTurns(
       printSystem(i);
       continue;
     }
+    others = true;
     if (i == 0 && place == TOOLS_AFTER_SYSTEM) printToolList();
     if (kind == KIND_USER) printUser(i);
     else if (kind == KIND_ASSISTANT) printAssistant(i);
     else printResult(i);
   }
-  if (lastUser < 0 && ((tools && place == TOOLS_LAST_USER) || hoisted())) inexact(INEXACT_ROLE);
+  // Without a user turn no assistant's turn is before or behind the last one.
+  if (lastUser < 0 && (others || (tools && place == TOOLS_LAST_USER) || hoisted())) inexact(INEXACT_ROLE);
   if (messagesCut || !goesOn() || !whole) return false;
   if (!continued) turnJoint(generation ? GENERATE : END);
   return true;
