@@ -25,7 +25,9 @@ function plainFlags(t: TemplateProgram): number {
 /** What stands before the joints of a turn program. */
 function turnsHead(p: TurnProgram): Uint8Array {
   const head = new DataView(new ArrayBuffer(HEAD_BYTES));
-  const put = (at: number, values: number[]) => values.forEach((value, i) => head.setUint8(at + i, value));
+  const put = (at: number, values: number[]) => {
+    for (const [i, value] of values.entries()) head.setUint8(at + i, value);
+  };
   const flags = [
     p.toolsFirst,
     p.bareTool,

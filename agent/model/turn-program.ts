@@ -187,13 +187,13 @@ class Printer {
     if (continued) this.#need("continued");
     if (messages.some((m) => m.name !== undefined) && !p.nameInert) this.known = false;
     if (p.toolsAt === "start") this.#tools();
-    messages.forEach((m, i) => {
-      if (m.role === "system") return this.#system(m, i);
-      if (i === 0 && p.toolsAt === "after-system") this.#tools();
-      if (m.role === "user") this.#user(m, i);
+    for (const [i, m] of messages.entries()) {
+      if (i === 0 && m.role !== "system" && p.toolsAt === "after-system") this.#tools();
+      if (m.role === "system") this.#system(m, i);
+      else if (m.role === "user") this.#user(m, i);
       else if (m.role === "assistant") this.#assistant(m, i);
       else this.#result(m);
-    });
+    }
     if (p.repeatedUnknown && this.#repeated()) this.known = false;
     // Without a user turn no assistant's turn is before or behind the last one.
     if (

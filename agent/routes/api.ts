@@ -6,6 +6,7 @@ import type { Pod } from "../load/pod-registry.js";
 import { ErrorSchema, PodsSchema } from "../schemas/api.js";
 import { DecisionsQuerySchema, DecisionsSchema } from "../schemas/decisions.js";
 import cache from "./cache.js";
+import models from "./models.js";
 import policy from "./policy.js";
 
 const api: FastifyPluginAsyncTypebox = async (app) => {
@@ -63,6 +64,7 @@ const api: FastifyPluginAsyncTypebox = async (app) => {
 
   await app.register(policy);
   await app.register(cache);
+  await app.register(models);
 
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
 

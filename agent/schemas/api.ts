@@ -95,3 +95,21 @@ export const PolicyStatusSchema = Type.Object({
     description: "What is accepted and does not act as it is written",
   }),
 });
+
+export const ModelsSchema = Type.Object({
+  models: Type.Array(
+    Type.Object({
+      name: Type.String(),
+      pool: Type.String(),
+      names: Type.Array(Type.Object({ name: Type.String(), lora: Type.Union([Type.String(), Type.Null()]) })),
+      template: Type.String({ description: "waiting, probing, off, exact or inexact" }),
+      shapes: Type.Array(
+        Type.Object({
+          shape: Type.String({ description: "completions, chat, tools, chat.parts, tools.calls, ..." }),
+          exact: Type.Boolean(),
+          reason: Type.Union([Type.String(), Type.Null()]),
+        }),
+      ),
+    }),
+  ),
+});

@@ -96,6 +96,22 @@ describe("the agent's HTTP side", () => {
     });
   });
 
+  test("says of each model which requests are matched exactly, and why others are not", async () => {
+    const odd = "{% for m in messages %}{{ loop.index }}{{ m.content | upper }}{% endfor %}";
+    const app = await agent(configFor([await pod()], newStateFolder()));
+    const other = await agent(configFor([await pod({ template: odd })], newStateFolder()));
+    await untilReady(app);
+    await untilReady(other);
+    const { models } = (await app.inject("/api/v1/models")).json();
+    expect(models).toHaveLength(1);
+    expect(models[0]).toMatchObject({ template: "exact", names: [{ name: "m", lora: null }] });
+    expect(models[0].shapes).toContainEqual({ shape: "chat", exact: true, reason: null });
+    const [inexact] = (await other.inject("/api/v1/models")).json().models;
+    expect(inexact.template).toBe("inexact");
+    const chat = inexact.shapes.find((s: { shape: string }) => s.shape === "chat");
+    expect(chat).toMatchObject({ exact: false, reason: expect.stringMatching(/./) });
+  });
+
   test("gives the policy, metrics under their contract names and an API document", async () => {
     const one = await pod();
     await one.events.publish([block(0, null)]);

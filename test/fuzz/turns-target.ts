@@ -137,9 +137,9 @@ export class TurnsTarget implements Target {
     for (let n = 1 + r.below(4); n > 0; n--) {
       const from = r.below(bytes.length);
       const piece = bytes.subarray(from, from + r.below(40));
-      if (r.oneIn(2))
-        bytes[from] = r.oneIn(2) ? r.pick([0x22, 0x5c, 0x7b, 0x5d, 0x2c, 0x2d, 0]) : r.below(256);
-      else if (r.oneIn(2))
+      const how = r.below(4);
+      if (how < 2) bytes[from] = how ? r.pick([0x22, 0x5c, 0x7b, 0x5d, 0x2c, 0x2d, 0]) : r.below(256);
+      else if (how === 2)
         bytes = Buffer.concat([bytes.subarray(0, from), bytes.subarray(from + piece.length)]);
       else bytes = Buffer.concat([bytes.subarray(0, from), piece, bytes.subarray(from)]);
       if (bytes.length === 0) return;
