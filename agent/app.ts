@@ -13,6 +13,7 @@ import metrics from "./plugins/metrics.js";
 import models from "./plugins/models.js";
 import table from "./plugins/table.js";
 import tableStream from "./plugins/table-stream.js";
+import transfers from "./plugins/transfers.js";
 import policy from "./policy/plugin.js";
 import { PolicyStore } from "./policy/store.js";
 import api from "./routes/api.js";
@@ -70,6 +71,7 @@ export async function buildApp(config: AgentConfig, log: Logger): Promise<Fastif
   await app.register(tableStream);
   await app.register(cache);
   await app.register(metrics);
+  await app.register(transfers);
   await app.register(policy, { store });
   await app.register(health);
   await app.register(api, { prefix: "/api/v1" });

@@ -174,6 +174,20 @@ export interface RulesProgram {
   slowSharingMs: number;
 }
 
+/** The disaggregation section: agent/policy/disaggregation.ts has the document's side. */
+export interface DisaggregationProgram {
+  mode: "none" | "pays" | "always";
+  /** Uncached tokens. */
+  threshold: number;
+  timeoutMs: number;
+  onFailure: "local" | "error";
+  maxConcurrent: number;
+  maxBodyBytes: number;
+  blocksExpireMs: number;
+  transferTokensPerSecond: number;
+  stallWeight: number;
+}
+
 export interface Hello {
   kind: "hello";
   formats: [number, number];
@@ -181,6 +195,16 @@ export interface Hello {
   processId: bigint;
   vmId: bigint;
   build: bigint;
+}
+
+/** What a gateway worker promised decode pods, since its start. */
+export interface Transfers {
+  kind: "transfers";
+  processId: bigint;
+  vmId: bigint;
+  /** wasm/filter/prefill-metrics.ts has their order. */
+  counters: number[];
+  pods: { address: string; transfers: number; tokens: number }[];
 }
 
 export interface ReportRow {
@@ -289,6 +313,7 @@ export interface HeldPrefix {
 
 const DETECTORS = { none: 0, "utilization-detector": 1, "concurrency-detector": 2 } as const;
 const CONCURRENCY_MODES = { requests: 0, tokens: 1, hybrid: 2 } as const;
+const SPLITS = { none: 0, pays: 1, always: 2 } as const;
 const DEBUG = { none: 0, trusted: 1, all: 2 } as const;
 const ROLES = { decode: 1, prefill: 2, both: 3 } as const;
 
@@ -312,7 +337,9 @@ export class Wire {
   readonly #models: Model[] = [];
   readonly #pending = new Map<string, () => number>();
   #modelsVersion = 0;
-  readonly #sections: { [kind in "policy" | "rules" | "models" | "pods" | "columns"]?: () => number } = {};
+  readonly #sections: {
+    [kind in "policy" | "rules" | "disaggregation" | "models" | "pods" | "columns"]?: () => number;
+  } = {};
   #loads: LoadRow[] = [];
 
   private constructor(exports: WebAssembly.Exports) {
@@ -688,6 +715,26 @@ export class Wire {
     this.#queue("rules", this.#sections.rules);
   }
 
+  /** Replaces the disaggregation section. */
+  setDisaggregation(d: DisaggregationProgram): void {
+    this.#sections.disaggregation = () =>
+      this.#x.sectionFrame!(
+        this.#number("kindDisaggregation"),
+        this.#x.disaggregationSection!(
+          SPLITS[d.mode],
+          d.threshold,
+          d.timeoutMs,
+          d.onFailure === "local" ? 0 : 1,
+          d.maxConcurrent,
+          d.maxBodyBytes,
+          d.blocksExpireMs,
+          d.transferTokensPerSecond,
+          d.stallWeight,
+        ),
+      );
+    this.#queue("disaggregation", this.#sections.disaggregation);
+  }
+
   #queue(kind: string, build: () => number): void {
     this.#pending.set(kind, build);
   }
@@ -742,8 +789,8 @@ export class Wire {
   /** All frames that a new subscriber needs. Later `drain` results follow on. @throws when changes wait for `drain`. */
   snapshot(): Uint8Array[] {
     if (this.dirty) throw new Error("changes wait: drain and broadcast before taking a snapshot");
-    const { policy, rules, models, pods, columns } = this.#sections;
-    return this.#image([policy, rules, models, pods, columns].filter((s) => s !== undefined));
+    const { policy, rules, disaggregation, models, pods, columns } = this.#sections;
+    return this.#image([policy, rules, disaggregation, models, pods, columns].filter((s) => s !== undefined));
   }
 
   #image(sections: (() => number)[]): Uint8Array[] {
@@ -765,7 +812,7 @@ export class Wire {
   }
 
   /** Reads a frame from a filter; null when it is damaged or of another format. */
-  decodeUp(data: Uint8Array): Hello | Report | Resync | Decision | Share | null {
+  decodeUp(data: Uint8Array): Hello | Report | Resync | Decision | Share | Transfers | null {
     this.#put(data);
     const kind = this.#x.frameKind!(data.length);
     const head = this.#number("headBytes");
@@ -783,6 +830,7 @@ export class Wire {
       };
     if (kind === this.#number("kindShare")) return this.#share(view, data);
     if (kind === this.#number("kindDecision")) return this.#decision(view, data);
+    if (kind === this.#number("kindTransfers")) return this.#transfers(view);
     return kind === this.#number("kindReport") ? this.#report(view) : null;
   }
 
@@ -868,6 +916,30 @@ export class Wire {
       passed: view.getUint16(36, true),
       considered: view.getUint16(38, true),
       candidates,
+    };
+  }
+
+  #transfers(view: DataView): Transfers | null {
+    const width = this.#number("transfersRowBytes");
+    let p = this.#number("transfersHeadBytes");
+    if (view.byteLength < p) return null;
+    const at = this.#number("transfersCounters");
+    const u64 = (offset: number) => Number(view.getBigUint64(offset, true));
+    const pods: Transfers["pods"] = [];
+    for (let left = view.getUint32(this.#number("transfersRows"), true); left > 0; left--) {
+      if (p + width > view.byteLength) return null;
+      const length = view.getUint32(p, true);
+      if (p + width + length > view.byteLength) return null;
+      const address = utf8.decode(new Uint8Array(view.buffer, view.byteOffset + p + width, length));
+      pods.push({ address, transfers: u64(p + 8), tokens: u64(p + 16) });
+      p += width + ((length + 7) & ~7);
+    }
+    return {
+      kind: "transfers",
+      processId: view.getBigUint64(0, true),
+      vmId: view.getBigUint64(8, true),
+      counters: Array.from({ length: this.#number("transferCounterCount") }, (_, i) => u64(at + i * 8)),
+      pods,
     };
   }
 

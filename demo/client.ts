@@ -17,6 +17,13 @@ export interface Answer {
   predictedTokens: number;
   /** x-scheduling-time-ms in µs, undefined when absent. */
   schedulingUs: number | undefined;
+  completionTokens: number;
+  /** From sending to the end of the answer, real ms. */
+  totalMs: number;
+  /** Longest wait between two frames of the answer, real ms; 0 with one frame. */
+  longestGapMs: number;
+  /** x-prefill-pod; empty when one pod did all. */
+  prefillPod: string;
   /** x-sim-pod. */
   pod: string;
 }
@@ -59,9 +66,14 @@ export class ChatClient {
         },
         (res) => {
           let ttftMs = 0;
+          let longestGapMs = 0;
+          let lastAt = 0;
           const chunks: Buffer[] = [];
           res.on("data", (chunk: Buffer) => {
-            if (ttftMs === 0) ttftMs = performance.now() - start;
+            const now = performance.now();
+            if (ttftMs === 0) ttftMs = now - start;
+            else longestGapMs = Math.max(longestGapMs, now - lastAt);
+            lastAt = now;
             if (keepText || chunks.length < 4) chunks.push(chunk);
             // Only the end holds the usage: the middle of a long answer need not be kept.
             else {
@@ -76,6 +88,9 @@ export class ChatClient {
             resolve({
               status: res.statusCode ?? 0,
               ttftMs,
+              totalMs: lastAt - start,
+              longestGapMs,
+              prefillPod: head("x-prefill-pod") ?? "",
               ...parse(Buffer.concat(chunks).toString("utf8"), keepText),
               predictedTokens: Number(head("x-cache-prefix-length") ?? 0),
               schedulingUs: scheduling === undefined ? undefined : Number(scheduling) * 1000,
@@ -94,12 +109,17 @@ function parse(sse: string, keepText: boolean) {
   let text = "";
   let promptTokens = 0;
   let cachedTokens = 0;
+  let completionTokens = 0;
   for (const line of sse.split("\n")) {
     if (!line.startsWith("data: {")) continue;
     if (!keepText && !line.includes('"usage"')) continue;
     let frame: {
       choices?: { delta?: { content?: string } }[];
-      usage?: { prompt_tokens: number; prompt_tokens_details?: { cached_tokens?: number } | null } | null;
+      usage?: {
+        prompt_tokens: number;
+        completion_tokens?: number;
+        prompt_tokens_details?: { cached_tokens?: number } | null;
+      } | null;
     };
     try {
       frame = JSON.parse(line.slice(6));
@@ -109,8 +129,9 @@ function parse(sse: string, keepText: boolean) {
     text += frame.choices?.[0]?.delta?.content ?? "";
     if (frame.usage) {
       promptTokens = frame.usage.prompt_tokens;
+      completionTokens = frame.usage.completion_tokens ?? 0;
       cachedTokens = frame.usage.prompt_tokens_details?.cached_tokens ?? 0;
     }
   }
-  return { text, promptTokens, cachedTokens };
+  return { text, promptTokens, cachedTokens, completionTokens };
 }

@@ -31,6 +31,8 @@ export interface EnvoyConfigOptions {
   streamPort: number;
   /** ip:port of each pod. */
   pods: string[];
+  /** ip:port of each pod that prefills for others; none leaves the cluster of prefill calls out. */
+  prefillPods?: string[];
   /** Path of the filter module. */
   wasm: string;
   /** The filter's own configuration; agentCluster is filled in. */
@@ -247,6 +249,10 @@ function podCluster(name: string, pods: string[], policy: object) {
 
 /** Envoy's bootstrap as an object; write it as JSON. */
 export function envoyConfig(o: EnvoyConfigOptions): object {
+  const leastRequest = extension(
+    "envoy.load_balancing_policies.least_request",
+    "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest",
+  );
   const ring = extension(
     "envoy.load_balancing_policies.ring_hash",
     "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash",
@@ -258,6 +264,14 @@ export function envoyConfig(o: EnvoyConfigOptions): object {
     {
       override_host_sources: [{ header: "x-gateway-destination-endpoint" }],
       fallback_policy: { policies: [{ typed_extension_config: ring }] },
+    },
+  );
+  const prefillOverride = extension(
+    "envoy.load_balancing_policies.override_host",
+    "envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost",
+    {
+      override_host_sources: [{ header: "x-gateway-destination-endpoint" }],
+      fallback_policy: { policies: [{ typed_extension_config: leastRequest }] },
     },
   );
   const roundRobin = extension(
@@ -278,6 +292,8 @@ export function envoyConfig(o: EnvoyConfigOptions): object {
       ],
       clusters: [
         podCluster("pods", o.pods, override),
+        // Of the filter's own prefill calls: the header names the pod, and one that has left is another one's turn.
+        ...(o.prefillPods?.length ? [podCluster("warmgate-prefill", o.prefillPods, prefillOverride)] : []),
         ...(o.controlPort === undefined ? [] : [podCluster("pods-round-robin", o.pods, roundRobin)]),
         {
           name: "warmgate-agent",

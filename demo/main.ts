@@ -6,28 +6,15 @@ import { pooledBound } from "./bound.js";
 import { ChatClient } from "./client.js";
 import { Fleet, MODEL } from "./fleet.js";
 import { type DemoOptions, readOptions } from "./options.js";
-import { type Played, type Progress, play, requestsIn } from "./play.js";
+import { type Played, play, requestsIn } from "./play.js";
+import { runPrefillDecode } from "./prefill-decode.js";
+import { percent, progress, say, table } from "./print.js";
 import { type Distribution, distribution, predictions, type RunSummary, summarize } from "./summary.js";
 import { traceWorkload } from "./trace.js";
 import { mixedWorkload, rampWorkload, Words, type Workload } from "./workload.js";
 
 /** A run is void when the pods' own lag, in simulated time, exceeds this share of the mean TTFT. */
 const LAG_SHARE = 0.1;
-
-const say = (line = "") => process.stdout.write(`${line}\n`);
-
-function progress(label: string) {
-  const live = process.stderr.isTTY;
-  let last = 0;
-  return (p: Progress) => {
-    const line = `  ${label}: ${p.done}/${p.total} answered, ${p.sent - p.done} under way, ${p.failed} failed, ${p.simulatedS.toFixed(0)} simulated s`;
-    if (live) process.stderr.write(`\r${line.padEnd(100)}${p.done === p.total ? "\n" : ""}`);
-    else if (p.done === p.total || Date.now() - last > 10_000) {
-      last = Date.now();
-      process.stderr.write(`${line}\n`);
-    }
-  };
-}
 
 function workloadOf(o: DemoOptions): Workload {
   const words = new Words();
@@ -59,18 +46,11 @@ async function runOnce(fleet: Fleet, workload: Workload, port: number, label: st
   };
 }
 
-const percent = (v: number) => `${(v * 100).toFixed(1)} %`;
-
-function table(rows: string[][]): void {
-  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((r) => r[i]!.length)));
-  for (const row of rows)
-    say(`  ${row.map((cell, i) => (i ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join("  ")}`);
-}
-
 const ttftCells = (t: Distribution) => [t.mean, t.p50, t.p90, t.p99].map((v) => v.toFixed(0));
 
 async function main(): Promise<number> {
   const o = readOptions(process.argv.slice(2));
+  if (o.pd) return runPrefillDecode(o);
   const workload = workloadOf(o);
   const fleet = await Fleet.create({
     pods: o.pods,

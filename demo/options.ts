@@ -13,6 +13,7 @@ export interface DemoOptions {
   limit: number;
   rate: number | undefined;
   ramp: boolean;
+  pd: boolean;
   control: boolean;
   bufferSteps: number;
   port: number;
@@ -51,6 +52,7 @@ export function readOptions(argv: string[]): DemoOptions {
     .option("--limit <n>", "requests taken from the trace", whole, 1000)
     .option("--rate <r>", "requests per second in trace time (default: the trace's own)", positive)
     .option("--ramp", "one set of conversations after a tiny warm-up", false)
+    .option("--pd", "prefill/decode: 2 prefill and 2 decode pods against the same four without it", false)
     .option("--no-control", "leave out the round-robin run")
     .option("--buffer-steps <n>", "event batches that each pod keeps for replay", whole, 10_000)
     .option("--port <n>", "port of the gateway, 0 = free", whole, 10_000)

@@ -126,3 +126,23 @@ export function rampWorkload(words: Words, seed: number): Workload {
     conversations: systems.flatMap((s) => Array.from({ length: 4 }, (_, i) => chat(s, 8, i * 2 + random()))),
   };
 }
+
+/**
+ * Long documents between chats: a question about a text of 8,000 to 16,000 tokens comes while short chats are being
+ * answered, whose next tokens wait when the same pod computes the document.
+ */
+export function longAndShortWorkload(words: Words, seed: number, durationS: number): Workload {
+  const random = seeded(seed);
+  const single = (startS: number, tokens: number, outputTokens: number): Conversation => ({
+    startS,
+    system: null,
+    grows: false,
+    turns: [{ text: words.text(tokens, random), outputTokens, thinkS: 0 }],
+  });
+  const conversations: Conversation[] = [];
+  for (let at = exponential(random, 0.6); at < durationS; at += exponential(random, 0.6))
+    conversations.push(single(at, between(random, 8000, 16_000), between(random, 16, 64)));
+  for (let at = exponential(random, 0.25); at < durationS; at += exponential(random, 0.25))
+    conversations.push(single(at, between(random, 100, 400), between(random, 150, 450)));
+  return { name: "long and short", conversations, warmUp: [] };
+}

@@ -91,7 +91,7 @@ export function wholeAnswer(
       if (request.returnTokenIds) tokens[index] = [...(tokens[index] ?? []), ...more];
       if (reason) reasons[index] = reason;
     },
-    done: (usage) => {
+    done: (usage, transfer) => {
       const body = {
         id: head.id,
         object: chat ? "chat.completion" : "text_completion",
@@ -102,7 +102,7 @@ export function wholeAnswer(
         system_fingerprint: FINGERPRINT,
         usage: usageFields(usage, head, chat),
         ...(chat ? { prompt_logprobs: null, prompt_token_ids: ids(prompts[0]) } : {}),
-        kv_transfer_params: null,
+        kv_transfer_params: transfer,
       };
       sendJson(response, 200, JSON.stringify(body));
     },

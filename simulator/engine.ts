@@ -152,7 +152,8 @@ export class Engine {
       if (sequence.generated >= sequence.maxTokens) done.push(sequence);
     }
     for (const sequence of done) {
-      this.scheduler.remove(sequence);
+      if (sequence.handOver) sequence.handOver(this.scheduler.detach(sequence));
+      else this.scheduler.remove(sequence);
       this.#listener.finished(sequence);
       sequence.progressed(sequence, true);
     }

@@ -1,6 +1,7 @@
 // Reads the bodies of /v1/chat/completions and /v1/completions.
 import { BEGIN_OF_TEXT, type ChatMessage, renderChat } from "./chat-template.js";
 import { badRequest, unknownModel } from "./http-errors.js";
+import { readTransfer, type TransferRequest } from "./kv-transfer.js";
 
 /** Tokens generated when a request does not say. */
 const DEFAULT_MAX_TOKENS = 16;
@@ -20,6 +21,7 @@ export interface GenerationRequest {
   includeUsage: boolean;
   salt: string;
   returnTokenIds: boolean;
+  transfer: TransferRequest;
 }
 
 /** A JSON object. */
@@ -117,6 +119,7 @@ function common(fields: Fields): Omit<GenerationRequest, "api" | "prompts"> {
       typeof options === "object" && options !== null && (options as Fields).include_usage === true,
     salt,
     returnTokenIds: fields.return_token_ids === true,
+    transfer: readTransfer(fields.kv_transfer_params),
   };
 }
 

@@ -53,5 +53,8 @@ export const scaleOutDisabled = (): ApiError =>
     "Scale-out endpoints are disabled. Restart vllm serve with --enable-scale-out to enable them.",
   );
 
+export const transferFailed = (): ApiError =>
+  new ApiError(500, "InternalServerError", "KV load failed: the remote blocks could not be read.");
+
 export const tooLarge = (limit: number): ApiError =>
   new ApiError(413, "RequestEntityTooLargeError", `The request body is longer than ${limit} bytes.`);

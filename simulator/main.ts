@@ -56,6 +56,18 @@ const program = new Command("warmgate-simulator")
   .option("--max-num-seqs <n>", "sequences that run at once", integer(1), 256)
   .option("--max-batched-tokens <n>", "tokens of one step", integer(1), 8192)
   .option("--stream-interval <n>", "tokens per server-sent event after the first one", integer(1), 1)
+  .option(
+    "--kv-hold-ms <n>",
+    "time until blocks of a prefill that nobody pulls expire, ms",
+    integer(1),
+    480_000,
+  )
+  .option("--kv-link-gbps <n>", "bandwidth of KV transfers, gigabits a second", positive, 200)
+  .addOption(
+    new Option("--kv-load-failure <policy>", "what a decode does without the remote blocks")
+      .choices(["fail", "recompute"])
+      .default("fail"),
+  )
   .option("--seed <n>", "varies the generated text", integer(0), 0)
   .addOption(new Option("--gpu <name>", "cost model").choices(Object.keys(COST_MODELS)).default("h200-8b"));
 

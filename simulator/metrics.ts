@@ -72,6 +72,8 @@ export interface GaugeValues {
   cacheQueries: number;
   cacheHits: number;
   preemptions: number;
+  /** Prefills whose blocks nobody pulled in time. */
+  expiredTransfers: number;
 }
 
 /** Counters and histograms of one pod. */
@@ -80,6 +82,9 @@ export class PodMetrics {
   readonly #cacheConfig: Labels;
   promptTokens = 0;
   cachedPromptTokens = 0;
+  externalPromptTokens = 0;
+  transfers = 0;
+  failedTransfers = 0;
   generationTokens = 0;
   readonly finished = { stop: 0, length: 0, abort: 0, error: 0 };
   readonly ttft = new Histogram(TIME_BUCKETS);
@@ -115,7 +120,7 @@ export class PodMetrics {
 
   /** The page that Prometheus reads. */
   page(now: GaugeValues): string {
-    const computed = this.promptTokens - this.cachedPromptTokens;
+    const computed = this.promptTokens - this.cachedPromptTokens - this.externalPromptTokens;
     return [
       this.#gauge("num_requests_running", "Number of requests in model execution batches.", now.running),
       this.#gauge("num_requests_waiting", "Number of requests waiting to be processed.", now.waiting),
@@ -137,14 +142,23 @@ export class PodMetrics {
       this.#gauge("kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", now.kvCacheUsage),
       this.#counter("prefix_cache_queries", "Prefix cache queries, in tokens.", now.cacheQueries),
       this.#counter("prefix_cache_hits", "Prefix cache hits, in tokens.", now.cacheHits),
-      this.#counter("external_prefix_cache_queries", "External prefix cache queries, in tokens.", 0),
-      this.#counter("external_prefix_cache_hits", "External prefix cache hits, in tokens.", 0),
+      this.#counter(
+        "external_prefix_cache_queries",
+        "External prefix cache queries, in tokens.",
+        this.externalPromptTokens,
+      ),
+      this.#counter(
+        "external_prefix_cache_hits",
+        "External prefix cache hits, in tokens.",
+        this.externalPromptTokens,
+      ),
+      this.#transfers(now.expiredTransfers),
       this.#counter("num_preemptions", "Cumulative number of preemption from the engine.", now.preemptions),
       this.#counter("prompt_tokens", "Number of prefill tokens processed.", this.promptTokens),
       this.#many("prompt_tokens_by_source_total", "counter", "Number of prompt tokens by source.", "source", {
         local_compute: computed,
         local_cache_hit: this.cachedPromptTokens,
-        external_kv_transfer: 0,
+        external_kv_transfer: this.externalPromptTokens,
       }),
       this.#counter("prompt_tokens_cached", "Number of cached prompt tokens.", this.cachedPromptTokens),
       this.#counter("generation_tokens", "Number of generation tokens processed.", this.generationTokens),
@@ -191,6 +205,16 @@ export class PodMetrics {
       "# HELP vllm:cache_config_info Information of the LLMEngine CacheConfig\n# TYPE vllm:cache_config_info gauge\n",
       `vllm:cache_config_info${labelText(this.#cacheConfig)} 1.0\n`,
     ].join("");
+  }
+
+  /** vLLM shows these only where a connector is set up; here, where transfers were tried. */
+  #transfers(expired: number): string {
+    if (this.transfers + this.failedTransfers + expired === 0) return "";
+    const expiry = "Number of requests whose KV expired before it was pulled.";
+    return (
+      this.#counter("nixl_num_failed_transfers", "Number of failed KV transfers.", this.failedTransfers) +
+      this.#counter("nixl_num_kv_expired_reqs", expiry, expired)
+    );
   }
 
   #head(name: string, type: string, help: string): string {

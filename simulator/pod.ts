@@ -7,7 +7,8 @@ import { EventLoopLag, LagHistogram } from "./event-loop-lag.js";
 import { EventPublisher } from "./events.js";
 import { AnswerWriter } from "./generated-text.js";
 import type { GenerationRequest } from "./generation-request.js";
-import { badRequest } from "./http-errors.js";
+import { badRequest, transferFailed } from "./http-errors.js";
+import { KvHolds, pullBlocks, type ReadBlocks, type RemoteBlocks, transferMs } from "./kv-transfer.js";
 import { PodMetrics } from "./metrics.js";
 import { Scheduler } from "./scheduler.js";
 import { Sequence } from "./sequence.js";
@@ -33,6 +34,12 @@ export interface PodOptions {
   maxBatchedTokens: number;
   streamInterval: number;
   seed: number;
+  /** Real ms until the blocks of a prefill that nobody pulls expire. */
+  kvHoldMs: number;
+  /** Gigabits a second of KV transfers. */
+  kvLinkGbps: number;
+  /** What a decode does when it cannot read the remote blocks. */
+  kvLoadFailure: "fail" | "recompute";
   costModel: CostModel;
 }
 
@@ -49,7 +56,14 @@ export interface GenerationSink {
   accepted(prompts: Uint32Array[]): void;
   /** More of answer `index`; `finishReason` comes with its last part. */
   part(index: number, text: string, tokens: Uint32Array, finishReason: "stop" | "length" | null): void;
-  done(usage: Usage): void;
+  /** `transfer`: what a prefill for another pod answers, else null. */
+  done(usage: Usage, transfer: object | null): void;
+  failed(error: unknown): void;
+}
+
+/** Told how pulling remote blocks went. */
+interface PullSink {
+  accepted(): void;
   failed(error: unknown): void;
 }
 
@@ -68,6 +82,7 @@ export class Pod {
   readonly firstTokenLag = new LagHistogram();
   /** Longest prompt and answer together, tokens: what the model takes or the cache holds. */
   readonly maxModelLen: number;
+  readonly holds: KvHolds;
   readonly #pool: BlockPool;
   readonly #events: EventBatch;
   readonly #engine: Engine;
@@ -82,6 +97,10 @@ export class Pod {
     this.metrics = new PodMetrics(options.model, options.blocks, options.blockSize);
     this.#events = new EventBatch(options.eventFormat, options.hashFormat, options.blockSize);
     this.#pool = new BlockPool(options.blocks, { evicted: (low, high) => this.#events.removed(low, high) });
+    this.holds = new KvHolds(options.kvHoldMs, (blocks) => {
+      this.#pool.release(blocks, blocks.length);
+      this.#engine.advance();
+    });
     const scheduler = new Scheduler(this.#pool, this.#events, options);
     const writer = new AnswerWriter(tokenizer.vocabulary, options.seed);
     this.#tokenizing = new TokenizingQueue(tokenizer);
@@ -95,6 +114,7 @@ export class Pod {
         this.metrics.ttft.observe(seconds(sequence.firstTokenAt - sequence.arrivedAt));
         this.metrics.promptTokens += sequence.promptLength;
         this.metrics.cachedPromptTokens += sequence.cachedTokens;
+        this.metrics.externalPromptTokens += sequence.externalTokens;
         this.metrics.generationTokens++;
       },
       nextToken: (gap) => {
@@ -123,13 +143,22 @@ export class Pod {
     const prompts: Uint32Array[] = [];
     let sequences: Sequence[] = [];
     let over = false;
+    let stopPulling = () => {};
     const tokenized = (): void => {
       try {
         if (!over) {
           for (const prompt of prompts) this.#checkLength(prompt.length, request.maxTokens);
           sequences = this.#sequences(request, prompts, arrivedAt, sessionId, sink);
-          for (const sequence of sequences) this.#engine.add(sequence, readyAt);
-          sink.accepted(prompts);
+          const { transfer } = request;
+          if (transfer.kind === "decode") {
+            stopPulling = this.#pull(transfer, sequences, {
+              accepted: () => sink.accepted(prompts),
+              failed: (error) => sink.failed(error),
+            });
+          } else {
+            for (const sequence of sequences) this.#engine.add(sequence, readyAt);
+            sink.accepted(prompts);
+          }
         }
       } catch (error) {
         sink.failed(error);
@@ -147,10 +176,56 @@ export class Pod {
     });
     return () => {
       over = true;
+      stopPulling();
       for (const sequence of sequences) this.#engine.abort(sequence);
       if (sequences.length > 0) this.metrics.finished.abort++;
       this.#engine.advance();
     };
+  }
+
+  /** Pulls the remote blocks and queues the sequences once they are here. @returns how to stop. */
+  #pull(remote: RemoteBlocks, sequences: Sequence[], sink: PullSink): () => void {
+    let stopped = false;
+    const pull = pullBlocks(remote);
+    pull.result.then((read) => {
+      if (stopped) return;
+      if (read) this.metrics.transfers++;
+      else this.metrics.failedTransfers++;
+      if (!read && this.options.kvLoadFailure === "fail") {
+        sink.failed(transferFailed());
+        return;
+      }
+      sink.accepted();
+      for (const sequence of sequences) {
+        sequence.remoteTokens = read ? Math.min(read.tokens, sequence.promptLength) : 0;
+        // The own digest needs the hashes that `add` computes, so a wrong one shows in the text and nowhere else.
+        sequence.remoteHash = read?.hash ?? null;
+        this.#engine.add(sequence, this.clock.now());
+      }
+      this.#engine.advance();
+    });
+    return () => {
+      stopped = true;
+      pull.cancel();
+    };
+  }
+
+  /**
+   * Serves another pod's pull: calls back when simulated time for the transfer has passed, with null when the blocks
+   * are not here. @returns how to stop when the other pod has gone; the blocks are held on then.
+   */
+  servePull(engineId: string, requestId: string, done: (read: ReadBlocks | null) => void): Cancel {
+    const read = this.holds.find(engineId, requestId);
+    if (!read) {
+      done(null);
+      return () => {};
+    }
+    const wait = transferMs(read.tokens, this.options.kvLinkGbps) / this.clock.scale;
+    const timer = setTimeout(() => {
+      this.holds.pulled(requestId);
+      done(read);
+    }, wait);
+    return () => clearTimeout(timer);
   }
 
   /** The Prometheus page as of now. */
@@ -162,6 +237,7 @@ export class Pod {
       waiting: waiting.length,
       kvCacheUsage: this.#pool.usage,
       ...counts,
+      expiredTransfers: this.holds.expired,
     });
   }
 
@@ -185,6 +261,7 @@ export class Pod {
   /** Closes sockets and timers. */
   stop(): void {
     this.#engine.stop();
+    this.holds.stop();
     this.lag.stop();
     this.publisher.close();
   }
@@ -219,6 +296,7 @@ export class Pod {
     const usage: Usage = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
     for (const prompt of prompts) usage.promptTokens += prompt.length;
     let left = total;
+    let transfer: object | null = null;
     return Array.from({ length: total }, (_, index) => {
       let told = 0;
       const progressed = (sequence: Sequence, finished: boolean): void => {
@@ -233,7 +311,7 @@ export class Pod {
         if (total === 1) usage.cachedTokens = sequence.cachedTokens;
         if (--left > 0) return;
         this.stats.finished(usage);
-        sink.done(usage);
+        sink.done(usage, transfer);
       };
       const progressInterval = request.stream ? this.options.streamInterval : Number.POSITIVE_INFINITY;
       const sequence = new Sequence(
@@ -249,6 +327,16 @@ export class Pod {
         },
         this.options.blockSize,
       );
+      // As vLLM: only a request that its token limit ends leaves blocks for another pod.
+      if (request.transfer.kind === "prefill" && !endsTurn && total === 1 && !request.stream)
+        sequence.handOver = (blocks) => {
+          transfer = this.holds.hold(
+            blocks,
+            sequence.promptLength,
+            sequence.promptHash(),
+            sequence.cachedTokens,
+          );
+        };
       if (!request.stream) sequence.nextProgress = Number.POSITIVE_INFINITY;
       return sequence;
     });

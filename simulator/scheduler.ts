@@ -80,6 +80,14 @@ export class Scheduler {
     this.#release(sequence);
   }
 
+  /** Takes a finished sequence out and leaves its blocks in use. @returns them. */
+  detach(sequence: Sequence): Int32Array {
+    const blocks = sequence.blocks.slice(0, sequence.blockCount);
+    sequence.blockCount = 0;
+    this.remove(sequence);
+    return blocks;
+  }
+
   #schedule(sequence: Sequence, tokens: number, work: StepWork): void {
     sequence.scheduled = tokens;
     const decodes = sequence.computed >= sequence.promptLength && tokens === 1;
@@ -116,8 +124,10 @@ export class Scheduler {
       if (this.#pool.isFree(block)) freeHits++;
     }
     const cached = hits * blockSize;
-    const tokens = Math.min(sequence.length - cached, budget);
-    const needed = Math.ceil((cached + tokens) / blockSize) - hits;
+    // What another pod computed needs blocks here and no work; the last token is computed in any case.
+    const there = Math.max(cached, Math.min(sequence.remoteTokens, sequence.length - 1));
+    const tokens = Math.min(sequence.length - there, budget);
+    const needed = Math.ceil((there + tokens) / blockSize) - hits;
     if (needed > this.#pool.free - freeHits) return 0;
     for (let i = 0; i < hits; i++) {
       const block = this.#hits[i] as number;
@@ -126,13 +136,16 @@ export class Scheduler {
     }
     sequence.blockCount = hits;
     sequence.cachedBlocks = hits;
-    sequence.computed = cached;
+    sequence.computed = there;
     this.#grow(sequence, tokens);
     if (sequence.cachedTokens < 0) {
       sequence.cachedTokens = cached;
+      sequence.externalTokens = Math.max(0, sequence.remoteTokens - cached);
       this.counts.cacheQueries += sequence.promptLength;
       this.counts.cacheHits += cached;
     }
+    // After a preemption all of it is computed here.
+    sequence.remoteTokens = 0;
     return tokens;
   }
 

@@ -46,6 +46,14 @@ export class Sequence {
   scheduled = 0;
   /** Prompt tokens found in the cache at first admission; -1 before. */
   cachedTokens = -1;
+  /** Prompt tokens whose KV another pod computed; taken into account at the first admission. */
+  remoteTokens = 0;
+  /** Digest of the prompt that such KV is of; what is generated depends on it. */
+  remoteHash: number | null = null;
+  /** Of `remoteTokens`, those that were not in the own cache. */
+  externalTokens = 0;
+  /** Keeps the blocks of the finished sequence for another pod; null gives them back. */
+  handOver: ((blocks: Int32Array) => void) | null = null;
   generated = 0;
   /** Value of `generated` at which `progressed` is called next. */
   nextProgress = 1;
@@ -90,6 +98,7 @@ export class Sequence {
 
   /** A 32-bit digest of the prompt. */
   promptHash(): number {
+    if (this.remoteHash !== null) return this.remoteHash;
     const full = Math.floor(this.promptLength / this.#blockSize);
     let hash = this.#root[0] ^ (full > 0 ? (this.hashes[2 * full - 2] as number) : 0);
     for (let i = full * this.#blockSize; i < this.promptLength; i++)

@@ -1,6 +1,7 @@
 // vLLM's HTTP surface over a pod, on plain node:http: a frame per token leaves no room for a framework.
 import { randomBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import { sendError, sendJson, streamedAnswer, wholeAnswer } from "./answers.js";
 import { renderChat } from "./chat-template.js";
 import {
@@ -124,6 +125,9 @@ function simStats({ pod }: Exchange): unknown {
     ttftMs: { mean: stats.meanTtft() },
     timeScale: pod.options.timeScale,
     routingHeadersSeen: stats.routingHeadersSeen,
+    heldBlocks: pod.holds.blocks,
+    expiredTransfers: pod.holds.expired,
+    externalTokens: pod.metrics.externalPromptTokens,
     cpuSeconds: (process.cpuUsage().user + process.cpuUsage().system) / 1e6,
   };
 }
@@ -133,6 +137,17 @@ function resetStats({ pod }: Exchange): unknown {
   pod.lag.histogram.clear();
   pod.firstTokenLag.clear();
   return { success: true };
+}
+
+function pull({ pod, request, response, body }: Exchange): void {
+  const { engine_id: engineId, request_id: requestId } = body as Fields;
+  const cancel = pod.servePull(String(engineId), String(requestId), (read) => {
+    if (read) sendJson(response, 200, JSON.stringify(read));
+    else sendError(response, notFound(request.url ?? "/"));
+  });
+  response.on("close", () => {
+    if (!response.writableEnded) cancel();
+  });
 }
 
 const routes: Record<string, Partial<Record<string, Handler>>> = {
@@ -160,6 +175,7 @@ const routes: Record<string, Partial<Record<string, Handler>>> = {
   "/reset_prefix_cache": { POST: json(({ pod }) => ({ success: pod.resetPrefixCache() })) },
   "/kv_event_sources": { GET: json(eventSources) },
   "/sim/stats": { GET: json(simStats) },
+  "/sim/kv/pull": { POST: pull },
   "/sim/stats/reset": { POST: json(resetStats) },
 };
 
@@ -205,6 +221,9 @@ export function createPodServer(pod: Pod): Server {
         sendError(response, error);
       }
     });
+  });
+  server.on("listening", () => {
+    pod.holds.port = (server.address() as AddressInfo).port;
   });
   // A gateway keeps connections; closing idle ones under it would race with its next request.
   server.keepAliveTimeout = 0;

@@ -18,6 +18,8 @@ export interface EngineMetrics {
   countsPrefixes: boolean;
   promptTokens: number;
   generationTokens: number;
+  /** Prompt tokens whose KV came from another pod, since the engine's start; null when the engine does not say. */
+  externalTokens: number | null;
   adapters: Adapters;
   /** When the server's process began, seconds since the epoch; null when it does not say, or is several. */
   startTime: number | null;
@@ -80,6 +82,7 @@ const BLOCKS: Named[] = [
 ];
 const LORA = "vllm:lora_requests_info";
 const START = "process_start_time_seconds";
+const SOURCES = "vllm:prompt_tokens_by_source_total";
 const COUNTERS = {
   prefixQueries: ["vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"],
   prefixHits: ["vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"],
@@ -92,6 +95,7 @@ const WANTED: ReadonlySet<string> = new Set([
   ...CONFIGS.map(([name]) => name),
   LORA,
   START,
+  SOURCES,
   ...Object.values(COUNTERS).flat(),
 ]);
 
@@ -116,6 +120,7 @@ export function engineMetrics(text: string): EngineMetrics | null {
   if (values(RUNNING).length === 0 && values(WAITING).length === 0) return null;
   const usage = values(USAGE);
   const starts = values([{ name: START }]);
+  const external = byName.get(SOURCES)?.filter((s) => s.labels["source"] === "external_kv_transfer");
   return {
     startTime: starts.length === 1 ? starts[0]! : null,
     waiting: sum(WAITING),
@@ -127,6 +132,7 @@ export function engineMetrics(text: string): EngineMetrics | null {
     countsPrefixes: COUNTERS.prefixHits.some((name) => byName.has(name)),
     promptTokens: counter(COUNTERS.promptTokens),
     generationTokens: counter(COUNTERS.generationTokens),
+    externalTokens: external?.length ? external.reduce((n, s) => n + s.value, 0) : null,
     adapters: adaptersOf(byName.get(LORA) ?? []),
   };
 }

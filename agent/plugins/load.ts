@@ -9,6 +9,8 @@ declare module "fastify" {
   interface FastifyInstance {
     scraper: Scraper;
     attributeScraper: AttributeScraper;
+    /** Told after each scrape that read a pod's metrics. */
+    onScraped: ((pod: Pod) => void)[];
   }
 }
 
@@ -31,6 +33,7 @@ function noteRun(pod: Pod): void {
 
 export default fp(
   async (app) => {
+    app.decorate("onScraped", []);
     const log = app.pino.child({ component: "load" });
     const compare = (pod: Pod) => {
       const sent = app.reports.pods.get(pod.config.address);
@@ -51,6 +54,7 @@ export default fp(
       onLoad: (pod) => {
         noteRun(pod);
         compare(pod);
+        for (const told of app.onScraped) told(pod);
         app.publisher.loadsChanged();
       },
       onReadiness: (pod) => {

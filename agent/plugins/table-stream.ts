@@ -4,12 +4,14 @@ import { DecisionLog } from "../table/decision-log.js";
 import { GatewayReports } from "../table/gateway-reports.js";
 import { SharedLoad } from "../table/shared-load.js";
 import { StreamServer } from "../table/stream-server.js";
+import { TransferWatch } from "../table/transfer-watch.js";
 
 declare module "fastify" {
   interface FastifyInstance {
     tableStream: StreamServer;
     reports: GatewayReports;
     decisions: DecisionLog;
+    transfers: TransferWatch;
   }
 }
 
@@ -20,6 +22,7 @@ export default fp(
     const slotOf = (address: string) =>
       app.registry.pods.find(({ config }) => config.address === address)?.slot;
     const shared = new SharedLoad(app.wire, slotOf);
+    const transfers = new TransferWatch(app.pino.child({ component: "disaggregation" }));
     const stream = new StreamServer({
       wire: app.wire,
       publisher: app.publisher,
@@ -28,9 +31,11 @@ export default fp(
       onReport: (report) => reports.take(report, performance.now()),
       onShare: (share, sink) => shared.take(share, sink, performance.now()),
       onDecision: (decision) => decisions.take(decision, Date.now()),
+      onTransfers: (message) => transfers.take(message, performance.now()),
     });
     app.decorate("decisions", decisions);
     app.decorate("reports", reports);
+    app.decorate("transfers", transfers);
     app.decorate("tableStream", stream);
     app.addHook("preClose", async () => {
       shared.stop();

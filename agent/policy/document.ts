@@ -2,6 +2,7 @@
 // each key.
 import { type Static, Type } from "typebox";
 import { DURATION_PATTERN } from "../config/duration.js";
+import { DEFAULT_DISAGGREGATION, DisaggregationInputSchema, DisaggregationSchema } from "./disaggregation.js";
 import {
   callersInput,
   callersShape,
@@ -162,10 +163,6 @@ const DebugHeaders = Type.Union([Type.Literal("all"), Type.Literal("trusted"), T
   default: "trusted",
   description: "Who gets cache, pod and timing response headers",
 });
-const DisaggregationMode = Type.Literal("none", {
-  default: "none",
-  description: "One pod does prefill and decode",
-});
 const ReservedFields = Type.Union([Type.Literal("reject"), Type.Literal("allow")], {
   default: "reject",
   description: "A client's kv_transfer_params and the like",
@@ -189,7 +186,7 @@ export const PolicyInputSchema = Type.Object(
     ),
     headers: Type.Optional(Type.Object({ debugHeaders: Type.Optional(DebugHeaders) }, closed)),
     sessions: Type.Optional(Type.Object({}, closed)),
-    disaggregation: Type.Optional(Type.Object({ mode: Type.Optional(DisaggregationMode) }, closed)),
+    disaggregation: Type.Optional(DisaggregationInputSchema),
     trust: Type.Optional(
       Type.Object({ reservedFields: Type.Optional(ReservedFields), callers: callersInput }, closed),
     ),
@@ -216,7 +213,7 @@ export const PolicySchema = Type.Object(
     ),
     headers: Type.Object({ debugHeaders: DebugHeaders }, closed),
     sessions: Type.Object({}, closed),
-    disaggregation: Type.Object({ mode: DisaggregationMode }, closed),
+    disaggregation: DisaggregationSchema,
     trust: Type.Object({ reservedFields: ReservedFields, callers: callersShape }, closed),
     ...ruleShape,
   },
@@ -247,7 +244,7 @@ export const DEFAULT_POLICY: Policy = {
   limits: { bodyReadBytes: 524_288, blockBytes: 128, maxEntries: 1_000_000, staleMax: "10m" },
   headers: { debugHeaders: "trusted" },
   sessions: {},
-  disaggregation: { mode: "none" },
+  disaggregation: DEFAULT_DISAGGREGATION,
   trust: { reservedFields: "reject", callers: DEFAULT_CALLERS },
   ...DEFAULT_RULES,
 };

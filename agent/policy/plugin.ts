@@ -2,6 +2,7 @@
 import fp from "fastify-plugin";
 import { Gauge } from "prom-client";
 import { columnRows } from "../load/column-rows.js";
+import { disaggregationProgram } from "./disaggregation.js";
 import { needsColumns } from "./program.js";
 import type { ActivePolicy, PolicyStore } from "./store.js";
 
@@ -14,7 +15,8 @@ declare module "fastify" {
 export default fp<{ store: PolicyStore }>(
   async (app, { store }) => {
     const log = app.pino.child({ component: "policy" });
-    const put = ({ version, program }: ActivePolicy) => {
+    const put = ({ version, program, policy }: ActivePolicy) => {
+      app.wire.setDisaggregation(disaggregationProgram(policy.disaggregation));
       app.wire.setRules(program.rules);
       app.wire.setPolicy({
         version,

@@ -251,8 +251,8 @@ describe("a policy that is wrong is refused with a path and a reason:", () => {
     ["a duration too long", { limits: { staleMax: "721h" } }, /^\/limits\/staleMax: must be from 5s to 720h/],
     [
       "disaggregation",
-      { disaggregation: { mode: "gateway" } },
-      /^\/disaggregation\/mode: must be "none", not "gateway"$/,
+      { disaggregation: { mode: "sidecar" } },
+      /^\/disaggregation\/mode: must be one of none, gateway, not "sidecar"$/,
     ],
     [
       "a short form beside plugins",

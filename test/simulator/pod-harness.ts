@@ -32,6 +32,9 @@ export async function startPod(options: Partial<PodOptions> = {}): Promise<Runni
     maxBatchedTokens: 8192,
     streamInterval: 1,
     seed: 0,
+    kvHoldMs: 480_000,
+    kvLinkGbps: 200,
+    kvLoadFailure: "fail",
     costModel: H200_8B,
     ...options,
   };

@@ -45,6 +45,15 @@ export interface HostOptions {
   fault?: (name: string) => number | undefined;
 }
 
+/** A request that the filter sent by itself. */
+export interface Call {
+  token: number;
+  cluster: string;
+  headers: Headers;
+  body: string;
+  timeoutMs: number;
+}
+
 /** One request as Envoy drives it. */
 export class Request {
   readonly responseHeaders: Headers = [];
@@ -140,6 +149,9 @@ export class Host {
   stream = 0;
   refuseStream = false;
   metadata: Headers = [];
+  /** HTTP calls in the order they were sent. */
+  readonly httpCalls: Call[] = [];
+  #answer: { headers: Headers; body: Uint8Array } | null = null;
 
   constructor(options: HostOptions = {}) {
     this.process = options.process ?? new Process();
@@ -194,6 +206,20 @@ export class Host {
   receiveRaw(message: Uint8Array): void {
     this.#message = message;
     this.#x["proxy_on_grpc_receive"]!(1, this.stream, message.length);
+  }
+
+  /** Answers an HTTP call as Envoy does, on the root context; null headers: none came (a reset or the timeout). */
+  answerCall(call: Call, status: number | null, body: string | Uint8Array = ""): void {
+    const bytes = typeof body === "string" ? encode.encode(body) : body;
+    const headers: Headers = status === null ? [] : [[":status", String(status)]];
+    this.#answer = { headers, body: bytes };
+    this.call(null, "proxy_on_http_call_response", call.token, headers.length, bytes.length, 0);
+    this.#answer = null;
+  }
+
+  /** Forgets a stream, so that it can be no effective context any more. */
+  forget(r: Request): void {
+    this.#requests.delete(r.id);
   }
 
   /** Ends the VM as Envoy does after its last stream. */
@@ -254,6 +280,7 @@ export class Host {
   }
 
   #map(kind: number): Headers {
+    if (kind === 6) return this.#answer?.headers ?? [];
     if (!this.#current) return [];
     return kind === 0 ? this.#current.headers : this.#current.responseHeaders;
   }
@@ -310,9 +337,11 @@ export class Host {
               ? this.#current?.responseBody
               : kind === 5
                 ? this.#message
-                : kind === 0
-                  ? this.#current?.body
-                  : undefined;
+                : kind === 4
+                  ? this.#answer?.body
+                  : kind === 0
+                    ? this.#current?.body
+                    : undefined;
         if (!source) return NOT_FOUND;
         return this.#give(source.subarray(start, start + n), outAt, outSize);
       },
@@ -328,6 +357,23 @@ export class Host {
         this.#current?.filterState.set(this.#text(p, n), this.#text(v, vn));
         return OK;
       },
+      proxy_http_call: ((...a: number[]) => {
+        if (a.length !== 10) throw new Error("proxy_http_call takes ten arguments");
+        const [c, cn, h, hn, b, bn, , , timeoutMs, out] = a as [number, number, number, number, ...number[]];
+        const headers = this.#pairs(h, hn);
+        for (const name of [":method", ":path", ":authority"])
+          if (!headers.some(([k]) => k === name)) return 2;
+        const token = this.httpCalls.length + 1;
+        this.#u32(out!, token);
+        this.httpCalls.push({
+          token,
+          cluster: this.#text(c, cn),
+          headers,
+          body: this.#text(b!, bn!),
+          timeoutMs: timeoutMs!,
+        });
+        return OK;
+      }) as never,
       proxy_get_property: (p: number, n: number, outAt: number, outSize: number) => {
         const value = this.#current?.properties.get(this.#text(p, n));
         return value ? this.#give(value, outAt, outSize) : NOT_FOUND;

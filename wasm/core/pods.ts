@@ -6,6 +6,7 @@ import {
   MAX_PODS,
   POD_ROW_BYTES,
   ROLE_DECODE,
+  ROLE_PREFILL,
 } from "../shared/layout";
 
 // @ts-ignore: decorator
@@ -185,6 +186,11 @@ export function podDecodes(i: u32): bool {
 @inline
 export function podRole(i: u32): u32 {
   return load<u8>(roles + i);
+}
+// @ts-ignore: decorator
+@inline
+export function podPrefills(i: u32): bool {
+  return (load<u8>(roles + i) & ROLE_PREFILL) != 0;
 }
 // @ts-ignore: decorator
 @inline

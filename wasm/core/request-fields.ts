@@ -99,10 +99,20 @@ export const F_DROPPED: u32 = 30;
 // @ts-ignore: decorator
 @inline
 export const F_INERT_EMPTY: u32 = 31;
+/** An object in which engines take the reserved fields, too: `vllm_xargs`, and `extra_args` of `sampling_params`. */
+// @ts-ignore: decorator
+@inline
+export const F_ENGINE_ARGUMENTS: u32 = 32;
+// @ts-ignore: decorator
+@inline
+export const F_SAMPLING: u32 = 33;
+// @ts-ignore: decorator
+@inline
+export const F_EXTRA_ARGUMENTS: u32 = 34;
 /** F_RESERVED + i is reserved field number i. */
 // @ts-ignore: decorator
 @inline
-export const F_RESERVED: u32 = 32;
+export const F_RESERVED: u32 = 64;
 
 const TOP: StaticArray<string> = [
   "model",
@@ -242,6 +252,10 @@ for (let i = 0; i < INERT_EMPTY.length; i++) add(INERT_EMPTY[i], F_INERT_EMPTY);
 for (let i = 0; i < DROPPED.length; i++) add(DROPPED[i], F_DROPPED);
 for (let i = 0; i < RESERVED.length; i++) add(RESERVED[i], F_RESERVED + i);
 for (let i = 0; i < INERT.length; i++) add(INERT[i], F_INERT);
+
+add("vllm_xargs", F_ENGINE_ARGUMENTS);
+add("sampling_params", F_SAMPLING);
+add("extra_args", F_EXTRA_ARGUMENTS);
 
 /** Field of a key of `n` unescaped bytes at `p`. */
 export function fieldOf(p: usize, n: u32): u32 {

@@ -30,6 +30,8 @@ import { renderTurns, turnsKnown } from "./turns";
 import {
   F_CACHE_KEY,
   F_CONTINUE,
+  F_ENGINE_ARGUMENTS,
+  F_EXTRA_ARGUMENTS,
   F_GENERATION,
   F_INERT,
   F_INERT_EMPTY,
@@ -40,6 +42,7 @@ import {
   F_PROMPT,
   F_RESERVED,
   F_SALT,
+  F_SAMPLING,
   F_STREAM,
   F_TOOLS,
   F_USER,
@@ -295,9 +298,34 @@ function value(field: u32): bool {
       if (c != 0x6e && c != 0x66 && !empty) fieldReason |= INEXACT_FIELD;
       return ok;
     }
+    case F_ENGINE_ARGUMENTS:
+    case F_SAMPLING:
+      if (c != 0x6e) fieldReason |= INEXACT_FIELD;
+      return c == 0x7b ? engineArguments(field, 1) : skipValue(1);
     default:
       return other(c);
   }
+}
+
+/** The members of an object of engine arguments under the cursor, `depth` levels deep: reserved fields count here, too. */
+function engineArguments(kind: u32, depth: u32): bool {
+  seek(at + 1);
+  if (peek() == 0x7d) {
+    seek(at + 1);
+    return true;
+  }
+  for (;;) {
+    const field = readField();
+    if (field == NO_FIELD) return false;
+    if (field >= F_RESERVED) reserved |= 1 << (field - F_RESERVED);
+    const inner = field == F_EXTRA_ARGUMENTS && kind == F_SAMPLING && load<u8>(at) == 0x7b;
+    if (!(inner ? engineArguments(F_ENGINE_ARGUMENTS, depth + 1) : skipValue(depth + 1))) return false;
+    const next = peek();
+    if (next != 0x2c && next != 0x7d) return miss();
+    seek(at + 1);
+    if (next == 0x7d) return true;
+  }
+  return false;
 }
 
 /** A field that may change the prompt. An absent optional one and an explicit null are the same to an engine. */

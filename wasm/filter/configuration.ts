@@ -5,6 +5,8 @@ import { Text, text } from "./abi/memory";
 
 /** Cluster of the agent's table stream. */
 export let agentCluster: Text = text("warmgate-agent");
+/** Cluster of the prefill pods, whose hosts are chosen by the destination header. */
+export let prefillCluster: Text = text("warmgate-prefill");
 /** "authorization" value for the stream; empty for none. */
 export let authorization: Text = text("");
 /** Whether headers are held and bodies read (`mode: body`); false decides on headers alone. */
@@ -62,6 +64,7 @@ function hexWord(s: string, from: i32): u64 {
 export function configurationRead(p: usize, n: usize): void {
   const json = String.UTF8.decodeUnsafe(p, n);
   agentCluster = text(stringOf(json, "agentCluster", "warmgate-agent"));
+  prefillCluster = text(stringOf(json, "prefillCluster", "warmgate-prefill"));
   const token = stringOf(json, "token", "");
   authorization = text(token.length ? "Bearer " + token : "");
   bodyMode = stringOf(json, "mode", "body") != "headers";

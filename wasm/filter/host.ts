@@ -12,6 +12,7 @@ import {
   proxy_grpc_cancel,
   proxy_grpc_send,
   proxy_grpc_stream,
+  proxy_http_call,
   proxy_increment_metric,
   proxy_log,
   proxy_record_metric,
@@ -104,6 +105,31 @@ export function buffer(kind: u32, start: u32, n: u32): u32 {
 /** Replaces the whole of a buffer of `old` bytes. */
 export function replaceBuffer(kind: u32, old: u32, p: usize, n: usize): u32 {
   return proxy_set_buffer(kind, 0, old, p, n);
+}
+
+/** Sends a request; its answer comes to proxy_on_http_call_response. Returns its token, 0 when it could not be sent. */
+export function httpCall(
+  cluster: Text,
+  headers: usize,
+  headersSize: usize,
+  body: usize,
+  bodySize: usize,
+  timeoutMs: u32,
+): u32 {
+  store<u32>(OUT, 0, 8);
+  const status = proxy_http_call(
+    cluster.at,
+    cluster.size,
+    headers,
+    headersSize,
+    body,
+    bodySize,
+    0,
+    0,
+    timeoutMs,
+    OUT + 8,
+  );
+  return status == OK ? load<u32>(OUT, 8) : 0;
 }
 
 export function property(path: Text): u32 {

@@ -4,6 +4,7 @@ import { allocate, enterArena, leaveArena } from "./abi/memory";
 import { CONTINUE } from "./abi/types";
 import { timingEnd, timingStart } from "./callback-timing";
 import { now } from "./host";
+import { prefillAnswered } from "./prefill";
 import { onRequestBody, onRequestHeaders, onRequestTrailers } from "./request";
 import { onResponseBody, onResponseHeaders, onStreamEnd } from "./response";
 import { onConfigure, onRootDone, onTick } from "./root";
@@ -104,6 +105,18 @@ export function proxy_on_done(id: u32): u32 {
   else if (id == root) onRootDone();
   leave();
   return 1;
+}
+
+export function proxy_on_http_call_response(
+  context: u32,
+  token: u32,
+  headers: u32,
+  bodySize: u32,
+  trailers: u32,
+): void {
+  enter();
+  prefillAnswered(token, headers, bodySize);
+  leave();
 }
 
 export function proxy_on_grpc_receive(context: u32, token: u32, size: u32): void {

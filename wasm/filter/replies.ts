@@ -114,6 +114,10 @@ export const MODEL_NOT_WRITTEN = reply(
   "server_error",
   "The gateway could not change the model in the body.",
 );
+const FAILED = "api_error";
+export const PREFILL_FAILED = reply(502, "prefill_failed", FAILED, "No prefill pod gave a usable answer; try again.");
+export const PREFILL_TIMEOUT = reply(504, "prefill_timeout", FAILED, "No prefill pod answered in time; try again.");
+
 
 /** Answers the request of the current context; returns the host's status. */
 export function answer(r: Reply): u32 {

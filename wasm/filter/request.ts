@@ -1,6 +1,5 @@
 // A request on its way in: headers, body, the decision, the headers that carry it.
 import {
-  CANDIDATES,
   ANY_MODEL,
   pick,
   pickCandidates,
@@ -13,8 +12,6 @@ import {
 import { bestMatch, matchBlocks, matchClear, matchPrompt, matchRestore, matchTokens, matchWeigh } from "../core/match";
 import { foundBytesPerToken, foundModel, foundRoot, foundTemplate, modelDefault, modelFind, modelsKnown } from "../core/models";
 import {
-  podAddress,
-  podAddressSize,
   podPendingRequests,
   podsReady,
   podsShow,
@@ -63,6 +60,7 @@ import { sipHi, sipLo, siphash128, siphash64 } from "../shared/siphash";
 import { Text, text } from "./abi/memory";
 import { BUFFER_REQUEST_BODY, CONTINUE, MAP_REQUEST, OK, STOP } from "./abi/types";
 import { bodyLimit, bodyMode, sessionCookie, sessionKey0, sessionKey1 } from "./configuration";
+import { writeCandidates } from "./destination";
 import { buffer, getHeader, now, random, removeHeader, resultAt, resultSize, scratch, setHeader } from "./host";
 import { countPrefill, countRequest, gaugeSlot, inflightRefresh } from "./inflight";
 import {
@@ -106,6 +104,7 @@ import {
   CONTROL_IGNORE_CACHE,
   controlsRead,
 } from "./request-controls";
+import { prefillBegin, prefillBegun, splitReads } from "./prefill";
 import * as headers from "./request-headers";
 import {
   DISPATCHED,
@@ -126,7 +125,6 @@ import {
 } from "./streams";
 import { tableUsable } from "./table-stream";
 
-const DESTINATION = text("x-gateway-destination-endpoint");
 const SESSION = text("x-session-id");
 
 /** Output and hash buffers hold a rendered prompt of this many bytes. */
@@ -258,7 +256,7 @@ export function onRequestBody(s: Stream, size: u32, endOfStream: bool): u32 {
   bodySeen = true;
   if (size > bodyLimit) return refuse(s, TOO_LARGE);
   s.bodySize = size;
-  if (!endOfStream && size <= bodyRead) return STOP;
+  if (!endOfStream && size <= max(bodyRead, splitReads())) return STOP;
   return decideOnBody(s, size, endOfStream);
 }
 
@@ -367,7 +365,10 @@ function decideOnBody(s: Stream, size: u32, whole: bool): u32 {
   waitingAdd(-1);
   s.streaming = scannedStream;
   bodySession(s);
-  return schedule(s, usable, t0);
+  const action = schedule(s, usable, t0);
+  if (action != CONTINUE || !whole || !splitReads() || !prefillBegin(s)) return action;
+  speculate(s, prefillBegun, t0);
+  return STOP;
 }
 
 /** Decides a request that has waited, whole, in the queue; CONTINUE, or STOP when it was refused after all. */
@@ -458,7 +459,7 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
     if (decisionsWatched()) decisionRecord(s, DECISION_NOT_CACHED, model, true);
     return refuse(s, NOT_CACHED);
   }
-  writeDestination(found);
+  writeCandidates(s);
   s.pod = pod;
   s.predicted = matchTokens(pod);
   // The engine counted the matched part; dense scripts have far more tokens than bytes suggest.
@@ -472,10 +473,8 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
     countPrefill(s.gauge, s.pod, 1, s.work, t2, s.uncached);
     s.prefillCounted = true;
   }
-  if (matchBlocks(pod) < blocks) s.speculation = speculativeBegin(t0 / 1000000);
-  for (let j = matchBlocks(pod); j < blocks; j++) {
-    speculativeAdd(load<u64>(hashes + (<usize>j << 3)), pod, s.speculation);
-  }
+  routedBlocks = blocks;
+  speculate(s, pod, t0);
   pickCommit(pod, t0);
   count(C_SUCCESS);
   const end = now();
@@ -500,18 +499,13 @@ function tellFacts(s: Stream, adapterRoot: u64): void {
   }
 }
 
-function writeDestination(found: u32): void {
-  const p = scratch(CANDIDATES * 65);
-  if (!p) return;
-  let n: usize = 0;
-  for (let i: u32 = 0; i < found; i++) {
-    if (i) {
-      store<u8>(p + n, 0x2c);
-      n++;
-    }
-    const size = podAddressSize(picked(i));
-    memory.copy(p + n, podAddress(picked(i)), size);
-    n += size;
+/** Blocks of the prompt that was routed last. */
+let routedBlocks: u32 = 0;
+
+/** Counts on a pod to hold the prompt of `s`, which was routed last. */
+function speculate(s: Stream, pod: u32, t: u64): void {
+  for (let j = matchBlocks(pod); j < routedBlocks; j++) {
+    if (!s.speculation) s.speculation = speculativeBegin(t / 1000000);
+    speculativeAdd(load<u64>(hashes + (<usize>j << 3)), pod, s.speculation);
   }
-  setHeader(MAP_REQUEST, DESTINATION, p, n);
 }

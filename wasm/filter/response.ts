@@ -27,6 +27,7 @@ import { buffer, getHeader, now, property, resultAt, resultSize, scratch, setHea
 import { countPrefill, countRequest, gaugeSlot, leaveOut } from "./inflight";
 import { C_LEFT_OUT, C_MOVED, C_QUEUE_LEFT, count } from "./metrics";
 import { queueForget } from "./queue";
+import { prefillEnd, prefillResponse, prefillUsed } from "./prefill";
 import { recordFirstToken, recordRequest } from "./report";
 import { CONTROL_TRUSTED } from "./request-controls";
 import {
@@ -45,6 +46,8 @@ const RESPONSE_FLAGS = text("response\0flags");
 
 const SELECTED_POD = text("x-selected-pod");
 const DECODE_POD = text("x-decode-pod");
+const PREFILL_POD = text("x-prefill-pod");
+const PREFILL_TIME = text("x-prefill-time-ms");
 const CACHE_HIT = text("x-cache-hit");
 const PREFIX_LENGTH = text("x-cache-prefix-length");
 const SCHEDULING_TIME = text("x-scheduling-time-ms");
@@ -79,6 +82,7 @@ const CALIBRATE_TOKENS: u32 = 1024;
 export function onResponseHeaders(s: Stream, endOfStream: bool): u32 {
   if (s.state != DISPATCHED) return CONTINUE;
   if (s.pod >= 0) followHost(s);
+  prefillResponse(s);
   if (endOfStream) s.responseDone = true;
   if (debugHeaders != DEBUG_ALL && (debugHeaders != DEBUG_TRUSTED || !(s.controls & CONTROL_TRUSTED))) return CONTINUE;
   writeDebugHeaders(s);
@@ -139,6 +143,7 @@ function firstToken(s: Stream, size: u32, endOfStream: bool): void {
   const t = now();
   releasePrefill(s, t);
   speculativeSettle(s.speculation, t / 1000000);
+  prefillUsed(s);
   if (s.pod < 0 || s.dispatchNs == 0) return;
   const micros = (t - s.dispatchNs) / 1000;
   recordFirstToken(<u32>s.pod, micros, s.uncached);
@@ -209,6 +214,7 @@ function numberAfter(name: Text): i64 {
 /** Ends a request, whatever its end was. Idempotent: the record is gone afterwards. */
 export function onStreamEnd(s: Stream): void {
   const t = now();
+  prefillEnd(s, t);
   if (s.state == WAITING) waitingAdd(-1);
   if (s.state == DISPATCHED && s.pod >= 0) {
     if (!s.responseDone) blame(s, t);
@@ -271,6 +277,11 @@ function writeDebugHeaders(s: Stream): void {
   if (s.pod >= 0) {
     put(SELECTED_POD, podName(s.pod), podNameSize(s.pod));
     put(DECODE_POD, podName(s.pod), podNameSize(s.pod));
+  }
+  if (s.prefillPod) {
+    const prefill = <u32>s.prefillPod - 1;
+    put(PREFILL_POD, podName(prefill), podNameSize(prefill));
+    putMs(PREFILL_TIME, p, s.prefillUs);
   }
   if (s.promptTokens) {
     const hit = s.predicted ? TRUE : FALSE;

@@ -26,6 +26,9 @@ import { inflightReadAll } from "./inflight";
 import { C_SUCCESS, C_WATCHDOG, count, metricsDefine, metricsFlush, processCounter } from "./metrics";
 import { owedTick, resume } from "./owed";
 import { queueTick } from "./queue";
+import { prefillMemory, prefillTick } from "./prefill";
+import { expireBlocks } from "./prefill-held";
+import { prefillMetricsDefine, sendTransfers } from "./prefill-metrics";
 import { sendReport } from "./report";
 import { bodySeen, decideOnHeaders, RENDER_BYTES, resumedBlind, resumingEnds, setArrivalRate } from "./request";
 import { streamWalk, streamsOwed, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
@@ -64,6 +67,7 @@ export function onConfigure(size: u32): bool {
     readerInit(<usize>tableMiB << 20);
     metricsDefine();
     timingDefine();
+    prefillMetricsDefine();
   }
   policyDefaults(configuredRead, configuredDebug);
   return setTick(TICK_MS) == OK;
@@ -99,6 +103,8 @@ export function onTick(): void {
   }
   if (<usize>bodyRead > memoryLimit()) memoryInit(bodyRead + 1048576);
   streamTick(t);
+  prefillMemory();
+  prefillTick(t);
   inflightReadAll(t);
   decisionsSend();
   sharingTick(t);
@@ -114,7 +120,11 @@ export function onTick(): void {
     lastDecisions = decisions;
     lastSecond = t;
     rosterSign(vmId, t / 1000000);
-    if (streamOpen()) sendReport();
+    expireBlocks(t);
+    if (streamOpen()) {
+      sendReport();
+      sendTransfers();
+    }
   }
   // Last: what follows runs in the contexts of requests, which have no gRPC stream.
   queueTick(t);

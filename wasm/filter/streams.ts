@@ -87,6 +87,13 @@ export class Stream {
   priority: i32;
   /** Bits CONTROL_*. */
   controls: u8;
+  /** Record of the prefill call under way + 1, 0 for none. */
+  prefillCall: u16;
+  /** Slot + 1 of the pod that prefilled for this request's decode pod, 0 for none. */
+  prefillPod: u16;
+  /** Prompt tokens that it promised. */
+  promised: u32;
+  prefillUs: u32;
 }
 
 // Behind the fields: the session id, the request id, the trace id.

@@ -2,6 +2,7 @@
 // trusted table stays in use whatever happens to the stream.
 import { modelsRead } from "../core/models";
 import { columnsRead } from "../core/pod-columns";
+import { disaggregationRead } from "../core/disaggregation";
 import { loadsRead, podsRead } from "../core/pods";
 import { policyRead, staleMs } from "../core/policy";
 import { rulesRead } from "../core/request-rules";
@@ -12,6 +13,7 @@ import {
   HEAD_KIND,
   HELLO_BYTES,
   KIND_COLUMNS,
+  KIND_DISAGGREGATION,
   KIND_FOREIGN,
   KIND_HELLO,
   KIND_INSIDE,
@@ -255,6 +257,9 @@ function section(kind: u16, p: usize, n: u32, nowNs: u64): void {
       break;
     case <u32>KIND_RULES:
       rulesRead(p, n);
+      break;
+    case <u32>KIND_DISAGGREGATION:
+      disaggregationRead(p, n);
       break;
     default:
       break;

@@ -29,6 +29,16 @@ import {
 import {
   DECISION_HEAD_BYTES,
   DECISION_ROW_BYTES,
+  DISAGGREGATION_BODY_BYTES,
+  DISAGGREGATION_BYTES,
+  DISAGGREGATION_CALLS,
+  DISAGGREGATION_EXPIRY_MS,
+  DISAGGREGATION_FAILURE,
+  DISAGGREGATION_MODE,
+  DISAGGREGATION_STALL_WEIGHT,
+  DISAGGREGATION_THRESHOLD,
+  DISAGGREGATION_TIMEOUT_MS,
+  DISAGGREGATION_TOKENS_PER_SECOND,
   HEAD_BYTES,
   HEAD_CHECKSUM,
   HEAD_LENGTH,
@@ -40,6 +50,7 @@ import {
   SHARE_HEAD_BYTES,
   SHARE_ROW_BYTES,
   KIND_DELTA,
+  KIND_DISAGGREGATION,
   KIND_HEARTBEAT,
   KIND_HELLO,
   KIND_INSIDE,
@@ -53,6 +64,7 @@ import {
   KIND_SNAPSHOT_BEGIN,
   KIND_SNAPSHOT_END,
   KIND_SNAPSHOT_PIECE,
+  KIND_TRANSFERS,
   MAX_PAYLOAD,
   POLICY_BLOCK_BYTES,
   POLICY_BLOCK_KEY,
@@ -69,6 +81,11 @@ import {
   REPORT_HEAD_BYTES,
   REPORT_ROW_BYTES,
   RUN_SETS,
+  TRANSFER_COUNTER_COUNT,
+  TRANSFERS_COUNTERS,
+  TRANSFERS_HEAD_BYTES,
+  TRANSFERS_ROW_BYTES,
+  TRANSFERS_ROWS,
 } from "./layout";
 import { SCORE_BYTES, scoreHashes } from "./prefix-score";
 import { prefixBytes } from "./prefix-table";
@@ -129,6 +146,13 @@ export const shareRowBytes: u32 = SHARE_ROW_BYTES;
 export const kindDecision: u32 = KIND_DECISION;
 export const decisionHeadBytes: u32 = DECISION_HEAD_BYTES;
 export const decisionRowBytes: u32 = DECISION_ROW_BYTES;
+export const kindDisaggregation: u32 = KIND_DISAGGREGATION;
+export const kindTransfers: u32 = KIND_TRANSFERS;
+export const transfersRows: u32 = TRANSFERS_ROWS;
+export const transfersCounters: u32 = TRANSFERS_COUNTERS;
+export const transferCounterCount: u32 = TRANSFER_COUNTER_COUNT;
+export const transfersHeadBytes: u32 = TRANSFERS_HEAD_BYTES;
+export const transfersRowBytes: u32 = TRANSFERS_ROW_BYTES;
 export const headBytes: u32 = HEAD_BYTES;
 export const helloBytes: u32 = HELLO_BYTES;
 export const reportCounters: u32 = REPORT_COUNTERS;
@@ -412,6 +436,31 @@ export const maxAdapters: u32 = MAX_ADAPTERS;
 /** Hash of a label's value, `n` bytes at the input buffer, as a column has it. */
 export function labelHash(n: u32): u32 {
   return fnv32(input, n);
+}
+
+/** Writes the disaggregation section; returns the payload's length. */
+export function disaggregationSection(
+  mode: u32,
+  threshold: u32,
+  timeoutMs: u32,
+  failure: u32,
+  calls: u32,
+  bodyBytes: u32,
+  expiryMs: u32,
+  tokensPerSecond: f64,
+  stallWeight: f64,
+): u32 {
+  const p = sectionRaw(DISAGGREGATION_BYTES);
+  store<u32>(p, mode, DISAGGREGATION_MODE);
+  store<u32>(p, threshold, DISAGGREGATION_THRESHOLD);
+  store<u32>(p, timeoutMs, DISAGGREGATION_TIMEOUT_MS);
+  store<u32>(p, failure, DISAGGREGATION_FAILURE);
+  store<u32>(p, calls, DISAGGREGATION_CALLS);
+  store<u32>(p, bodyBytes, DISAGGREGATION_BODY_BYTES);
+  store<u32>(p, expiryMs, DISAGGREGATION_EXPIRY_MS);
+  store<f64>(p, tokensPerSecond, DISAGGREGATION_TOKENS_PER_SECOND);
+  store<f64>(p, stallWeight, DISAGGREGATION_STALL_WEIGHT);
+  return DISAGGREGATION_BYTES;
 }
 
 export function emptySection(): u32 {

@@ -25,6 +25,20 @@ export declare function proxy_get_buffer(kind: u32, start: u32, n: u32, outAt: u
 @external("env", "proxy_set_buffer_bytes")
 export declare function proxy_set_buffer(kind: u32, start: u32, n: u32, p: usize, size: usize): u32;
 // @ts-ignore: decorator
+@external("env", "proxy_http_call")
+export declare function proxy_http_call(
+  cluster: usize,
+  clusterSize: usize,
+  headers: usize,
+  headersSize: usize,
+  body: usize,
+  bodySize: usize,
+  trailers: usize,
+  trailersSize: usize,
+  timeoutMs: u32,
+  outToken: usize,
+): u32;
+// @ts-ignore: decorator
 @external("env", "proxy_get_property")
 export declare function proxy_get_property(p: usize, n: usize, outAt: usize, outSize: usize): u32;
 // @ts-ignore: decorator

@@ -25,6 +25,10 @@ export const MAP_REQUEST: u32 = 0;
 // @ts-ignore: decorator
 @inline
 export const MAP_RESPONSE: u32 = 2;
+/** Headers of an HTTP call's answer. */
+// @ts-ignore: decorator
+@inline
+export const MAP_CALL: u32 = 6;
 
 // @ts-ignore: decorator
 @inline
@@ -32,6 +36,9 @@ export const BUFFER_REQUEST_BODY: u32 = 0;
 // @ts-ignore: decorator
 @inline
 export const BUFFER_RESPONSE_BODY: u32 = 1;
+// @ts-ignore: decorator
+@inline
+export const BUFFER_CALL_BODY: u32 = 4;
 // @ts-ignore: decorator
 @inline
 export const BUFFER_GRPC: u32 = 5;

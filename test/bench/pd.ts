@@ -1,0 +1,247 @@
+// What prefill/decode costs besides the two calls themselves: in the filter, and through the sidecar, against the two
+// calls one after the other through the same Envoy without the filter. `npm run bench:pd -- --help` says how to call it.
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpus, loadavg, tmpdir } from "node:os";
+import { join } from "node:path";
+import { Command } from "commander";
+import { packageRoot } from "../../agent/package-root.js";
+import { envoyConfig } from "../../demo/envoy-config.js";
+import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
+import { good, splitting } from "../pd/split-host.js";
+import { answeringConfig } from "./envoy.js";
+import { Caller, MarkedRequest, timed } from "./pd-calls.js";
+import { TableServer } from "./table-server.js";
+
+const program = new Command("npm run bench:pd --")
+  .description(
+    "Measures prefill/decode with pods that answer at once, three ways in interleaved rounds of one run.",
+  )
+  .option("--json <file>", "write the figures to a file instead of standard output")
+  .option("--seconds <s>", "length of a round", Number, 2)
+  .option("--rounds <n>", "rounds of each way", Number, 3)
+  .option("--body <bytes>", "size of a body", Number, 16_384);
+program.parse(process.argv.slice(2), { from: "user" });
+const o = program.opts<{ json?: string; seconds: number; rounds: number; body: number }>();
+
+const WAYS = ["direct", "gateway", "sidecar"] as const;
+type Way = (typeof WAYS)[number];
+const CONNECTIONS = [1, 16];
+const say = (line: string) => process.stderr.write(`${line}\n`);
+
+const folder = mkdtempSync(join(tmpdir(), "warmgate-bench-pd-"));
+const ports = await freePorts(10);
+const [on, admin, stream, toPrefill, toDecode, toSidecar, prefill, decode, upAdmin, sidecar] = ports as [
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+];
+const addresses = [`127.0.0.1:${decode}`, `127.0.0.1:${prefill}`];
+
+/** The pods: one Envoy that answers by itself, the prefill port with transfer parameters. */
+function podsConfig(): object {
+  const config = answeringConfig([prefill, decode], upAdmin);
+  const text = JSON.stringify(config);
+  const first = text.indexOf('"inline_string":"ok"');
+  return JSON.parse(
+    `${text.slice(0, first)}"inline_string":${JSON.stringify(good)}${text.slice(first + '"inline_string":"ok"'.length)}`,
+  );
+}
+
+interface Connections {
+  http_filters: { name: string }[];
+  early_header_mutation_extensions?: object[];
+  route_config: { virtual_hosts: { routes: { route: { cluster: string } }[] }[] };
+}
+
+/** The gateway, with listeners beside it that go to one cluster each without the filter. */
+function gatewayConfig(): object {
+  const config = envoyConfig({
+    gatewayPort: on,
+    adminPort: admin,
+    streamPort: stream,
+    pods: [addresses[0]!],
+    prefillPods: [addresses[1]!],
+    wasm: join(packageRoot(), "build", "warmgate.wasm"),
+    filter: { sessionKey: "0123456789abcdef".repeat(4) },
+  }) as {
+    static_resources: {
+      listeners: {
+        name: string;
+        address: { socket_address: { port_value: number } };
+        filter_chains: { filters: { typed_config: Connections }[] }[];
+      }[];
+      clusters: { name: string; load_assignment: object }[];
+    };
+  };
+  const { listeners, clusters } = config.static_resources;
+  const bare = (name: string, port: number, cluster: string) => {
+    const copy = structuredClone(listeners[0]!);
+    copy.name = name;
+    copy.address.socket_address.port_value = port;
+    const connections = copy.filter_chains[0]!.filters[0]!.typed_config;
+    connections.http_filters = connections.http_filters.filter((f) => f.name !== "warmgate");
+    // The bench itself says where the sidecar's prefills go.
+    delete connections.early_header_mutation_extensions;
+    for (const { routes } of connections.route_config.virtual_hosts)
+      for (const { route } of routes) route.cluster = cluster;
+    return copy;
+  };
+  const pods = clusters.find((c) => c.name === "pods")!;
+  const beside = JSON.parse(
+    JSON.stringify(pods)
+      .replaceAll(`"port_value":${decode}`, `"port_value":${sidecar}`)
+      .replaceAll('"pods"', '"sidecar"'),
+  );
+  clusters.push(beside);
+  listeners.push(
+    bare("to-prefill", toPrefill, "warmgate-prefill"),
+    bare("to-decode", toDecode, "pods"),
+    bare("to-sidecar", toSidecar, "sidecar"),
+  );
+  return config;
+}
+
+function startSidecar(): ChildProcess {
+  const allowed = join(folder, "allowlist");
+  writeFileSync(allowed, `${addresses[1]}\n`);
+  const flags = {
+    host: "127.0.0.1",
+    port: sidecar,
+    "vllm-port": decode,
+    "secure-proxy": "false",
+    "allowlist-file": allowed,
+  };
+  const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  return spawn(process.execPath, [join(packageRoot(), "dist", "agent", "cli.js"), "sidecar", ...args], {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: { ...process.env, LOG_LEVEL: "error" },
+  });
+}
+
+let number = 0;
+function open(way: Way): { step(): Promise<void>; close(): void } {
+  const request = new MarkedRequest(
+    o.body,
+    way === "sidecar" ? { "x-prefiller-host-port": addresses[1]! } : {},
+  );
+  if (way !== "direct") {
+    const caller = new Caller(way === "gateway" ? on : toSidecar);
+    return { step: () => caller.send(request.mark(number++)), close: () => caller.close() };
+  }
+  const [first, second] = [new Caller(toPrefill), new Caller(toDecode)];
+  return {
+    async step() {
+      const bytes = request.mark(number++);
+      await first.send(bytes);
+      await second.send(bytes);
+    },
+    close() {
+      first.close();
+      second.close();
+    },
+  };
+}
+
+const server = await TableServer.create(addresses, 1000, "trusted");
+server.wire.setPods(
+  addresses.map((address, slot) => ({
+    slot,
+    name: `pod-${slot}`,
+    address,
+    role: slot === 0 ? "decode" : "prefill",
+    ready: true,
+    model: server.model,
+    kvBlockTokens: 16,
+    capacityTokens: 100_000,
+    prefillTokensPerSecond: 40_000,
+    waiting: 0,
+    running: 0,
+    kvUsage: 0,
+    loadAgeMs: 0,
+  })),
+);
+server.wire.setDisaggregation({ ...splitting, maxConcurrent: 256 });
+let pods: Running | null = null;
+let gateway: Running | null = null;
+const child = startSidecar();
+try {
+  await server.listen(stream);
+  pods = await startEnvoy(podsConfig(), join(folder, "pods.json"), upAdmin, 1);
+  gateway = await startEnvoy(gatewayConfig(), join(folder, "gateway.json"), admin, 1);
+  await waitFor("the sidecar", async () => (await fetch(`http://127.0.0.1:${sidecar}/health`)).ok);
+  await waitFor("a split", async () => {
+    const caller = open("gateway");
+    await caller.step();
+    caller.close();
+    return ((await envoyStats(admin, "warmgate_prefill_split")).get("warmgate_prefill_split_total") ?? 0) > 0;
+  });
+  const latencies = new Map<string, number[]>();
+  const rates = new Map<string, number[]>();
+  const splitBefore = (await envoyStats(admin, "warmgate_prefill_split")).get(
+    "warmgate_prefill_split_total",
+  )!;
+  const measured = { gateway: 0 };
+  for (const connections of CONNECTIONS)
+    for (let round = -1; round < o.rounds; round++)
+      for (const way of WAYS) {
+        const result = await timed(connections, round < 0 ? 0.5 : o.seconds, () => open(way));
+        if (way === "gateway") measured.gateway += result.latenciesUs.length;
+        if (round < 0) continue; // warm-up
+        const key = `${way} ${connections}`;
+        const all = latencies.get(key) ?? [];
+        for (const us of result.latenciesUs) all.push(us);
+        latencies.set(key, all);
+        rates.set(key, [...(rates.get(key) ?? []), result.latenciesUs.length / result.seconds]);
+      }
+  const split =
+    (await envoyStats(admin, "warmgate_prefill_split")).get("warmgate_prefill_split_total")! - splitBefore;
+  if (split < measured.gateway) throw new Error(`only ${split} of ${measured.gateway} requests were split`);
+  const figures = (way: Way, connections: number) => {
+    const sorted = latencies.get(`${way} ${connections}`)!.sort((a, b) => a - b);
+    const at = (q: number) => Math.round(sorted[Math.floor(q * sorted.length)]!);
+    const list = rates.get(`${way} ${connections}`)!;
+    return {
+      p50Us: at(0.5),
+      p99Us: at(0.99),
+      rps: Math.round(list.reduce((a, b) => a + b, 0) / list.length),
+    };
+  };
+  const cells = (connections: number) =>
+    Object.fromEntries(WAYS.map((way) => [way, figures(way, connections)])) as Record<
+      Way,
+      ReturnType<typeof figures>
+    >;
+  const result = {
+    ...cells(1),
+    at16: cells(16),
+    bodyBytes: o.body,
+    machine: { cpus: cpus().length, load: loadavg()[0] },
+  };
+  for (const [name, c] of [
+    ["c=1", result],
+    ["c=16", result.at16],
+  ] as const)
+    for (const way of WAYS)
+      say(
+        `${name} ${way}: p50 ${c[way].p50Us} µs (${c[way].p50Us - c.direct.p50Us} beyond the two calls), p99 ${c[way].p99Us} µs, ${c[way].rps} requests/s`,
+      );
+  const text = `${JSON.stringify(result, null, 2)}\n`;
+  if (o.json === undefined) process.stdout.write(text);
+  else writeFileSync(o.json, text);
+} finally {
+  await Promise.all([pods?.stop(), gateway?.stop()]);
+  const ended = child.exitCode === null ? once(child, "exit") : null;
+  child.kill();
+  await ended;
+  server.stop();
+  rmSync(folder, { recursive: true, force: true });
+}

@@ -1,0 +1,51 @@
+// The disaggregation section of the table: when a request's prefill runs on another pod, and what happens when that
+// fails. It has a frame of its own, so that a filter without it reads every other section.
+import {
+  DISAGGREGATION_BODY_BYTES,
+  DISAGGREGATION_BYTES,
+  DISAGGREGATION_CALLS,
+  DISAGGREGATION_EXPIRY_MS,
+  DISAGGREGATION_FAILURE,
+  DISAGGREGATION_MODE,
+  DISAGGREGATION_STALL_WEIGHT,
+  DISAGGREGATION_THRESHOLD,
+  DISAGGREGATION_TIMEOUT_MS,
+  DISAGGREGATION_TOKENS_PER_SECOND,
+  FAILURE_LOCAL,
+  SPLIT_NONE,
+} from "../shared/layout";
+
+export let splitMode: u32 = SPLIT_NONE;
+/** Uncached tokens above which a split is considered. */
+export let splitThreshold: f64 = 0;
+/** Longest time that all tries of one prefill may take together. */
+export let splitTimeoutMs: u32 = 30000;
+export let splitFailure: u32 = FAILURE_LOCAL;
+/** Prefills that one worker has under way at most. */
+export let splitCalls: u32 = 256;
+/** Longest body that is split, bytes. */
+export let splitBodyBytes: u32 = 4194304;
+/** How long a prefill pod holds blocks that nobody pulls. */
+export let splitExpiryMs: u32 = 480000;
+/** How fast blocks move between pods, prompt tokens per second. */
+export let splitTokensPerSecond: f64 = 200000;
+/** What a second's wait of a running answer weighs against a second's wait for a first token. */
+export let splitStallWeight: f64 = 1;
+
+/** Takes a section; false, with nothing changed, when it is not whole or out of range. */
+export function disaggregationRead(p: usize, n: u32): bool {
+  if (n < DISAGGREGATION_BYTES) return false;
+  const rate = load<f64>(p, DISAGGREGATION_TOKENS_PER_SECOND);
+  const stall = load<f64>(p, DISAGGREGATION_STALL_WEIGHT);
+  if (!(rate > 0) || !(stall >= 0) || load<u32>(p, DISAGGREGATION_BODY_BYTES) > 16777216) return false;
+  splitMode = load<u32>(p, DISAGGREGATION_MODE);
+  splitThreshold = <f64>load<u32>(p, DISAGGREGATION_THRESHOLD);
+  splitTimeoutMs = load<u32>(p, DISAGGREGATION_TIMEOUT_MS);
+  splitFailure = load<u32>(p, DISAGGREGATION_FAILURE);
+  splitCalls = load<u32>(p, DISAGGREGATION_CALLS);
+  splitBodyBytes = load<u32>(p, DISAGGREGATION_BODY_BYTES);
+  splitExpiryMs = load<u32>(p, DISAGGREGATION_EXPIRY_MS);
+  splitTokensPerSecond = rate;
+  splitStallWeight = stall;
+  return true;
+}

@@ -1,0 +1,150 @@
+// Whether a request's prefill runs on another pod than its decode, and which pair of pods serves it: chosen together,
+// by predicted time. Pure, like pick.ts, whose candidates it starts from.
+import { MAX_PODS, SPLIT_ALWAYS } from "../shared/layout";
+import { splitMode, splitStallWeight, splitTokensPerSecond } from "./disaggregation";
+import { matchTokens } from "./match";
+import { prefillWork } from "./pick";
+import {
+  podHeadStart,
+  podHigh,
+  podKnown,
+  podModel,
+  podOut,
+  podPending,
+  podPendingRequests,
+  podPrefills,
+  podRate,
+  podReady,
+  podRequests,
+  podRunning,
+} from "./pods";
+
+/** Prefill pods of one request: the best one and those that are tried after it. */
+// @ts-ignore: decorator
+@inline
+export const PREFILL_CANDIDATES: u32 = 3;
+
+/**
+ * Seconds by which one more answer slows all others of a pod together, per answer that runs there: 0.0875 ms a token
+ * (9.4 ms a token with 16 answers, 19.2 with 128, simulator/cost-model.ts) over a hundred tokens.
+ */
+// @ts-ignore: decorator
+@inline
+const DECODE_SHARE_SECONDS: f64 = 0.00875;
+
+const costs: usize = heap.alloc(MAX_PODS << 3);
+const best: usize = heap.alloc(PREFILL_CANDIDATES << 2);
+
+/** Predicted cost of the last pair, seconds. */
+let pairCost: f64 = 0;
+/** Prefill candidates of the last `pickPair`. */
+export let prefillsPicked: u32 = 0;
+/** Its decode pod. */
+export let pairDecode: u32 = 0;
+/** Whether there was any ready prefill pod. */
+export let prefillsReady: bool = false;
+
+// @ts-ignore: decorator
+@inline
+export function prefillPicked(i: u32): u32 {
+  return load<u32>(best + (i << 2));
+}
+
+/**
+ * Seconds until the prefills that wait on pod `i` are done: their work, less what the first has already had. `own`: the
+ * share of the request that is being placed, 0 where it is not counted.
+ */
+function queueSeconds(i: u32, own: f64, nowNs: u64): f64 {
+  const requests = podPendingRequests(i);
+  if (own > 0 && requests <= 1) return 0;
+  let wait = max(podPending(i) - own, 0) / podRate(i);
+  const since = podHeadStart(i);
+  if (since && wait > 0) {
+    const head = wait / <f64>max(own > 0 ? requests - 1 : requests, 1);
+    wait -= min(<f64>(nowNs - since) / 1e9, head);
+  }
+  return wait;
+}
+
+// @ts-ignore: decorator
+@inline
+function answers(i: u32): f64 {
+  return <f64>max(podRunning(i), podRequests(i) - min(podRequests(i), podPendingRequests(i)));
+}
+
+/** Seconds of prefill on pod `i`, each weighed by the answers that stand still there meanwhile. */
+function prefillSeconds(i: u32, promptTokens: f64): f64 {
+  const cached = min(<f64>matchTokens(i), promptTokens);
+  const own = prefillWork(cached, max(promptTokens - cached, 1)) / podRate(i);
+  return own * (1 + splitStallWeight * answers(i));
+}
+
+/**
+ * Chooses the pair for a prompt of `promptTokens` among the decode pods `decodes` (u32 each, `count` of them, the best
+ * one for a request that is not split first, where it counts with `work` already) and the ready prefill pods of `model`.
+ * False when one pod should do all.
+ * A pair costs the prefill and its queue, the transfer, and what is left of the decode pod's own queue by then.
+ */
+export function pickPair(
+  model: u32,
+  promptTokens: f64,
+  work: f64,
+  decodes: usize,
+  count: u32,
+  nowNs: u64,
+): bool {
+  prefillsPicked = 0;
+  prefillsReady = false;
+  const local = load<u32>(decodes);
+  for (let i: u32 = 0; i < podHigh; i++) {
+    const usable =
+      podKnown(i) && podReady(i) && podPrefills(i) && podModel(i) == model && i != local && !podOut(i, nowNs);
+    if (usable) prefillsReady = true;
+    store<f64>(
+      costs + (<usize>i << 3),
+      usable ? queueSeconds(i, 0, nowNs) + prefillSeconds(i, promptTokens) : f64.MAX_VALUE,
+    );
+  }
+  if (!prefillsReady) return false;
+  while (prefillsPicked < PREFILL_CANDIDATES) {
+    let next: i32 = -1;
+    for (let i: u32 = 0; i < podHigh; i++) {
+      if (cost(i) == f64.MAX_VALUE) continue;
+      if (next < 0 || cost(i) < cost(next)) next = i;
+    }
+    if (next < 0) break;
+    store<u32>(best + (prefillsPicked << 2), <u32>next);
+    prefillsPicked++;
+    if (prefillsPicked == 1) chooseDecode(promptTokens, work, decodes, count, cost(next), nowNs);
+    store<f64>(costs + (<usize>next << 3), f64.MAX_VALUE);
+  }
+  if (pairCost == f64.MAX_VALUE) return false;
+  if (splitMode == SPLIT_ALWAYS) return true;
+  const alone =
+    queueSeconds(local, work, nowNs) + prefillSeconds(local, promptTokens) + answers(local) * DECODE_SHARE_SECONDS;
+  return pairCost < alone;
+}
+
+// @ts-ignore: decorator
+@inline
+function cost(i: u32): f64 {
+  return load<f64>(costs + (<usize>i << 3));
+}
+
+/** The decode pod that goes best with a prefill of `prefill` seconds. */
+function chooseDecode(promptTokens: f64, work: f64, decodes: usize, count: u32, prefill: f64, nowNs: u64): void {
+  pairCost = f64.MAX_VALUE;
+  for (let i: u32 = 0; i < count; i++) {
+    const d = load<u32>(decodes + (i << 2));
+    if (d == prefillPicked(0)) continue;
+    const missing = max(promptTokens - <f64>matchTokens(d), 0);
+    const total =
+      prefill +
+      missing / splitTokensPerSecond +
+      max(queueSeconds(d, i == 0 ? work : 0, nowNs) - prefill, 0) +
+      answers(d) * DECODE_SHARE_SECONDS;
+    if (total >= pairCost) continue;
+    pairCost = total;
+    pairDecode = d;
+  }
+}
