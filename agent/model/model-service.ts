@@ -5,8 +5,9 @@ import type { PoolConfig } from "../config/load.js";
 import type { PodRegistry } from "../load/pod-registry.js";
 import type { ModelRow, TemplateProgram, TokenBytes, Wire } from "../wire.js";
 import { engineRenderer } from "./engine-renderer.js";
+import type { LearnedTemplate, SavedTemplates } from "./saved-templates.js";
 import { holdsToday } from "./template.js";
-import { probeTemplate, recheckTemplate, type ShapeReport } from "./template-prober.js";
+import { type PromptRenderer, probeTemplate, recheckTemplate, type ShapeReport } from "./template-prober.js";
 
 export type TemplateState =
   | { kind: "waiting" | "probing" | "off" }
@@ -40,11 +41,14 @@ const QUARTER_MS = 15 * 60_000;
 const DEFAULT_BYTES_PER_TOKEN = 4;
 const ENOUGH_TOKENS = 10_000;
 const TIMEOUT_MS = 5000;
+/** Conversations of each shape that a template from the state folder must print before it is used. */
+const CHECKED_WHEN_SAVED = 24;
 
 export class ModelService {
   readonly models: PoolModel[];
   readonly #wire: Wire;
   readonly #pods: PodRegistry;
+  readonly #saved: SavedTemplates;
   readonly #log: Logger;
   readonly #onChange: () => void;
   readonly #running = new Map<PoolModel, Promise<void>>();
@@ -53,9 +57,17 @@ export class ModelService {
   #stopped = false;
 
   /** `onChange` is called after the model section was set. */
-  constructor(wire: Wire, pods: PodRegistry, models: PoolModel[], log: Logger, onChange: () => void) {
+  constructor(
+    wire: Wire,
+    pods: PodRegistry,
+    models: PoolModel[],
+    saved: SavedTemplates,
+    log: Logger,
+    onChange: () => void,
+  ) {
     this.#wire = wire;
     this.#pods = pods;
+    this.#saved = saved;
     this.models = models;
     this.#log = log;
     this.#onChange = onChange;
@@ -130,21 +142,43 @@ export class ModelService {
     }
     model.template = { kind: "probing" };
     const before = performance.now();
-    const result = await probeTemplate(engineRenderer(base, model.table), Math.random);
+    const renderer = engineRenderer(base, model.table);
+    const saved = await this.#savedTemplate(model, renderer);
+    const result = saved ? { exact: true, reason: "", ...saved } : await probeTemplate(renderer, Math.random);
     this.#verifiedAt.set(model, Date.now());
     const { exact, program, verified, shapes, reason } = result;
     model.template = exact
       ? { kind: "exact", program, verified, shapes }
       : { kind: "inexact", reason, program, shapes };
+    if (exact && !saved)
+      await this.#saved
+        .write(name, model.table, { program, verified, shapes })
+        .catch((error: Error) =>
+          this.#log.warn({ model: name, err: error }, "the template could not be saved"),
+        );
     const inexact = shapes.filter((shape) => !shape.exact).map((shape) => shape.shape);
     const fields = {
       event_type: "template",
       model: name,
       ms: Math.round(performance.now() - before),
+      saved: saved !== null,
       inexact,
     };
     if (exact) this.#log.info({ ...fields, verified }, "the chat template is known");
     else this.#log.warn(fields, `chats of this model are not matched by text: ${reason}`);
+  }
+
+  /** What the state folder has of the model, if its pods still print so. */
+  async #savedTemplate(model: PoolModel, renderer: PromptRenderer): Promise<LearnedTemplate | null> {
+    const saved = await this.#saved.read(model.pool.model.name, model.table);
+    if (!saved) return null;
+    try {
+      const mismatch = await recheckTemplate(renderer, saved.program, Math.random, CHECKED_WHEN_SAVED);
+      return mismatch === null ? saved : null;
+    } catch {
+      // A damaged file, or a pod that does not answer: learning anew will say which.
+      return null;
+    }
   }
 
   async #recheck(model: PoolModel, base: string): Promise<void> {

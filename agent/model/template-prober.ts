@@ -79,12 +79,20 @@ function report(of: "chat" | "tools", probe: TurnProbe): ShapeReport[] {
   ];
 }
 
-/** Compares fresh random conversations of every exact shape; the first difference, null without one. */
+/**
+ * Compares `count` fresh random conversations of every exact shape, and how a raw prompt begins; the first difference,
+ * null without one.
+ */
 export async function recheckTemplate(
   renderer: PromptRenderer,
   program: TemplateProgram,
   random: () => number,
+  count = RECHECKED,
 ): Promise<string | null> {
+  const bos = await learnBos(renderer);
+  const begins = typeof bos === "string" ? null : bos;
+  if (begins === null ? program.bos !== null : !program.bos || Buffer.compare(begins, program.bos) !== 0)
+    return "raw prompts begin otherwise";
   for (const [tools, turns] of [
     [false, program.turns.plain],
     [true, program.turns.tools],
@@ -93,7 +101,7 @@ export async function recheckTemplate(
     const calls = (turns.shapes & SHAPE.calls) !== 0;
     const reasoning = (turns.shapes & SHAPE.reasoning) !== 0;
     for (const wanted of [{ tools }, ...(calls || reasoning ? [{ tools, calls, reasoning }] : [])]) {
-      const { mismatch } = await verifyTurns(renderer, turns, wanted, RECHECKED, random);
+      const { mismatch } = await verifyTurns(renderer, turns, wanted, count, random);
       if (mismatch) return mismatch;
     }
   }

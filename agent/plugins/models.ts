@@ -1,6 +1,7 @@
 // Owns what is known of the pools' models.
 import fp from "fastify-plugin";
 import { ModelService } from "../model/model-service.js";
+import { SavedTemplates } from "../model/saved-templates.js";
 
 declare module "fastify" {
   interface FastifyInstance {
@@ -23,6 +24,7 @@ export default fp(
           names: new Map([pool.model.name, ...pool.model.aliases].map((name) => [name, ""])),
         };
       }),
+      new SavedTemplates(app.config.stateFolder),
       app.pino.child({ component: "models" }),
       () => app.publisher.touch(),
     );

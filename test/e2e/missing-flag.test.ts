@@ -56,8 +56,15 @@ test("a filter without allow_on_headers_stop_iteration answers every request, an
   await waitFor("the watchdog to be counted", async () => (await watchdog()) > 0);
   expect(fleet.envoy!.output).toContain("is allow_on_headers_stop_iteration set?");
 
-  // Each worker has met three such requests by now, so it holds no further one back.
-  const resumed = await watchdog();
+  // Each worker has met three such requests by now, so it holds no further one back. Workers tell once a second.
+  let resumed = await watchdog();
+  let since = Date.now();
+  await waitFor("the count to stand still", async () => {
+    const now = await watchdog();
+    if (now !== resumed) since = Date.now();
+    resumed = now;
+    return Date.now() - since > 3000;
+  });
   const later = await asked(LATER);
   expect(later.filter(([status, byPod]) => status !== 200 || !byPod)).toEqual([]);
   await waitFor("the gauges to return to zero", async () => {

@@ -238,16 +238,19 @@ describe("a prefill that fails", () => {
     expect(underWay(process)).toEqual(NOTHING);
   });
 
-  test("a call that Envoy will not send leaves the request to the decode pod", async () => {
-    const { host, process } = await split({}, undefined, (name) =>
-      name === "proxy_http_call" ? 10 : undefined,
-    );
-    const { r, action } = send(host, chat(long("a")));
-    expect(action).toBe(CONTINUE);
-    expect(process.metric("warmgate_prefill_failed_total")).toBe(2n);
-    r.end();
-    expect(underWay(process)).toEqual(NOTHING);
-  });
+  test.each([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])(
+    "a call that Envoy refuses with status %i leaves the request to the decode pod",
+    async (status) => {
+      const { host, process } = await split({}, undefined, (name) =>
+        name === "proxy_http_call" ? status : undefined,
+      );
+      const { r, action } = send(host, chat(long("a")));
+      expect(action).toBe(CONTINUE);
+      expect(process.metric("warmgate_prefill_failed_total")).toBe(2n);
+      r.end();
+      expect(underWay(process)).toEqual(NOTHING);
+    },
+  );
 });
 
 describe("a client that leaves", () => {

@@ -56,6 +56,8 @@ const slotOf: usize = heap.alloc(MAX_PODS << 1);
 memory.fill(slotOf, 0, MAX_PODS << 1);
 /** The same while it is being agreed. */
 const nextSlotOf: usize = heap.alloc(MAX_PODS << 1);
+/** Slots that were agreed on when this VM looked last. */
+export let slotsBound: u32 = 0;
 
 function put(t: Text, at: usize): usize {
   memory.copy(at, t.at, t.size);
@@ -164,6 +166,7 @@ export function slotsBind(era: u32): bool {
       if (wrote != OK) return false;
     }
     memory.copy(slotOf, nextSlotOf, MAX_PODS << 1);
+    slotsBound = used;
     return true;
   }
   return false;

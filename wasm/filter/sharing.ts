@@ -10,7 +10,7 @@ import {
   SHARE_HEAD_BYTES,
   SHARE_ROW_BYTES,
 } from "../shared/layout";
-import { GAUGE_PREFILLS, GAUGE_REQUESTS, GAUGE_TOKENS, GAUGE_WORK, slotAddress, slotAddressSize, slotsUsed } from "./gauge-slots";
+import { GAUGE_PREFILLS, GAUGE_REQUESTS, GAUGE_TOKENS, GAUGE_WORK, slotAddress, slotAddressSize, slotsBound } from "./gauge-slots";
 import { shareOf } from "./inflight";
 import { C_SLOW_SHARING, count, recordSharingDelay } from "./metrics";
 import { streamOpen, streamPayload, streamRoom, streamSend } from "./table-stream";
@@ -54,8 +54,7 @@ export function sharingTick(nowNs: u64): void {
   const p = streamPayload();
   let at: u32 = SHARE_HEAD_BYTES;
   let rows: u32 = 0;
-  const slots = <u32>slotsUsed();
-  for (let slot: u32 = 0; slot < slots; slot++) {
+  for (let slot: u32 = 0; slot < slotsBound; slot++) {
     const changed = differs(slot);
     if (!changed && !(whole && shareOf(slot, GAUGE_REQUESTS) != 0)) continue;
     const size = slotAddressSize(slot);
