@@ -10,6 +10,8 @@ export interface Allowlist {
   allows(target: Target): boolean;
   /** Number of `host:port` entries. */
   readonly size: number;
+  /** Why nothing is allowed yet, or null. */
+  readonly unsynced?: string | null;
   close(): void;
 }
 

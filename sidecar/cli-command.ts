@@ -71,7 +71,9 @@ export function sidecarCommand(log?: Logger): Command {
       "--allowlist-file <file>",
       "host:port of the prefill pods, one a line, read again when it changes",
     )
-    .option("--inference-pool <namespace/name>", "the pool that prefill pods must be of (env INFERENCE_POOL)")
+    .option("--inference-pool <namespace/name>",
+      "followed in the cluster: only its pods are dialled (env INFERENCE_POOL)",
+    )
     .option(
       "--reserved-fields <policy>",
       "router-only body fields from clients: reject, strip, allow (default: reject)",

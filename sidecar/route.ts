@@ -100,10 +100,13 @@ function allowedCandidates(context: SidecarContext, header: string): Target[] {
   for (const target of candidates) {
     if (allowlist.allows(target)) continue;
     metrics.ssrfBlocked.inc();
-    ssrfAlarm.raise({ prefiller: target.authority, why: "not in the allowlist" });
+    const unsynced = allowlist.unsynced ?? null;
+    ssrfAlarm.raise({ prefiller: target.authority, why: unsynced ?? "not in the allowlist" });
     throw new RequestRefused(
       "prefiller_not_allowed",
-      `${target.authority} is no prefill pod of this pool (host and port must both match)`,
+      unsynced === null
+        ? `${target.authority} is no prefill pod of this pool (host and port must both match)`
+        : "the sidecar does not know the prefill pods of its pool yet; its log says why",
     );
   }
   if (options.prefillerSampling && candidates.length > 1) {

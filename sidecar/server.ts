@@ -13,8 +13,10 @@ import { chooseConnector } from "./connectors/choose.js";
 import type { SidecarContext } from "./context.js";
 import { ClientGone, RequestRefused, sendError } from "./errors.js";
 import { BodyRules } from "./generation-body.js";
+import { inClusterAccess } from "./kube-api.js";
 import { SidecarMetrics } from "./metrics.js";
 import type { SidecarOptions } from "./options.js";
+import { poolAllowlist } from "./pool-allowlist.js";
 import { openPool, PoolCache, type UpstreamTls } from "./pools.js";
 import { countedStatus, route } from "./route.js";
 import { type KeyedCertificate, selfSignedCertificate } from "./self-signed.js";
@@ -38,7 +40,7 @@ export interface Sidecar {
 
 /**
  * Starts a sidecar.
- * @param allowlist instead of the one that the options name: how a pool's informer brings its list.
+ * @param allowlist instead of the one that the options name.
  * @throws ConfigError for unusable files; StartError when a port is not free.
  */
 export async function startSidecar(
@@ -158,9 +160,10 @@ export async function startSidecar(
 function chooseAllowlist(options: SidecarOptions, log: Logger): Allowlist {
   if (!options.ssrfProtection) return ALLOW_ALL;
   if (options.allowlistFile !== null) return fileAllowlist(options.allowlistFile, log);
+  if (options.inferencePool !== null)
+    return poolAllowlist(options.inferencePool, inClusterAccess(process.env), log);
   log.warn(
-    { inferencePool: options.inferencePool },
-    "no list of prefill pods: every x-prefiller-host-port is refused; give --allowlist-file",
+    "no list of prefill pods: every x-prefiller-host-port is refused; give --inference-pool or --allowlist-file",
   );
   return ALLOW_NONE;
 }

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { Writable } from "node:stream";
 import pino, { type Logger } from "pino";
 import { onTestFinished } from "vitest";
+import type { Allowlist } from "../../sidecar/allowlist.js";
 import { type RawFlags, readOptions } from "../../sidecar/options.js";
 import { type Sidecar, startSidecar } from "../../sidecar/server.js";
 import type { Pod } from "./pods.js";
@@ -35,11 +36,12 @@ export function recordingLog(): { log: Logger; records: Record<string, unknown>[
   return { log: pino({ level: "debug" }, sink), records };
 }
 
-/** Starts a sidecar whose allowlist holds `prefillers` and whose engine is `decode`. */
+/** Starts a sidecar whose allowlist holds `prefillers`, or is the one given, and whose engine is `decode`. */
 export async function startTestSidecar(
   decode: Pick<Pod, "port">,
   prefillers: readonly Pick<Pod, "address">[],
   flags: RawFlags = {},
+  allowlist?: Allowlist,
 ): Promise<SidecarForTest> {
   const allowlistFile = join(testFolder(), "allowlist");
   writeFileSync(allowlistFile, prefillers.map((pod) => `${pod.address}\n`).join(""));
@@ -56,7 +58,7 @@ export async function startTestSidecar(
     },
     {},
   );
-  const sidecar = await startSidecar(options, log);
+  const sidecar = await startSidecar(options, log, allowlist);
   let closed: Promise<void> | null = null;
   const close = () => {
     closed ??= sidecar.close();
