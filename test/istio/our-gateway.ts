@@ -83,6 +83,11 @@ export function runnable(gateway: GatewayConfig, machine: Machine): object {
     if (socket_address)
       Object.assign(socket_address, { address: "127.0.0.1", port_value: machine.streamPort });
   });
+  // No prefill pods here: the cluster is there, on a name that this machine resolves.
+  const prefill = clusters.find((c) => c["name"] === "warmgate-prefill")!;
+  walk(prefill["load_assignment"], ({ socket_address }) => {
+    if (socket_address) Object.assign(socket_address, { address: "127.0.0.1" });
+  });
   for (const extension of extensions) {
     if (machine.wasm === null) {
       extension["typed_config"] = {

@@ -40,13 +40,14 @@ const demo = envoyConfig({
   adminPort: 2,
   streamPort: 3,
   pods: [],
+  prefillPods: ["127.0.0.1:1"],
   wasm: "",
   filter: { sessionKey: "" },
 }) as Message;
 const demoListener = demo["static_resources"].listeners[0] as Message;
 const demoManager = demoListener["filter_chains"][0].filters[0].typed_config as Message;
 const demoRoute = demoManager["route_config"].virtual_hosts[0].routes[0].route as Message;
-const [demoPods, demoAgent] = demo["static_resources"].clusters as [Message, Message];
+const [demoPods, demoPrefill, demoAgent] = demo["static_resources"].clusters as [Message, Message, Message];
 
 describe("our EnvoyFilters", () => {
   test("act on the captured gateway, every patch of them", () => {
@@ -110,6 +111,29 @@ describe("our EnvoyFilters", () => {
       agent["load_assignment"].endpoints[0].lb_endpoints[0].endpoint.address.socket_address;
     expect(address).toBe(`${service.metadata.name}.${service.metadata.namespace}.svc.cluster.local`);
     expect(service["spec"].ports.map((p: Message) => p["port"])).toContain(port_value);
+  });
+
+  test("reach prefill pods as the demo's Envoy does, by the name of their Service, under the name that the filter has", () => {
+    const { gateway } = ourGateway();
+    const { config } = gateway.extensions[0]!["typed_config"];
+    const { prefillCluster } = JSON.parse(config.configuration.value) as Message;
+    const prefill = gateway.clusters.find((c) => c["name"] === prefillCluster)!;
+    for (const key of [
+      "load_balancing_policy",
+      "typed_extension_protocol_options",
+      "circuit_breakers",
+      "per_connection_buffer_limit_bytes",
+      "connect_timeout",
+    ])
+      expect([key, prefill[key]]).toEqual([key, demoPrefill[key]]);
+    const service = manifest(base, "Service", "vllm-prefill");
+    const { address, port_value } =
+      prefill["load_assignment"].endpoints[0].lb_endpoints[0].endpoint.address.socket_address;
+    expect(address).toBe(`${service.metadata.name}.${service.metadata.namespace}.svc.cluster.local`);
+    expect(service["spec"].ports[0].targetPort).toBe(port_value);
+    // Only a headless Service has the pods' own addresses under its name, which the filter's choice must equal.
+    expect(service["spec"].clusterIP).toBe("None");
+    expect(service["spec"].selector["llm-d.ai/role"]).toBe("prefill");
   });
 
   test("configure the filter as the demo's Envoy does, with the flag that lets it wait for a body", () => {
