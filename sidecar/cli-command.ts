@@ -71,7 +71,8 @@ export function sidecarCommand(log?: Logger): Command {
       "--allowlist-file <file>",
       "host:port of the prefill pods, one a line, read again when it changes",
     )
-    .option("--inference-pool <namespace/name>",
+    .option(
+      "--inference-pool <namespace/name>",
       "followed in the cluster: only its pods are dialled (env INFERENCE_POOL)",
     )
     .option(

@@ -96,7 +96,11 @@ export class Informer<T> {
   private keep(objects: Map<string, T>, object: KubeObject): void {
     const { name } = object.metadata;
     if (objects.size < MOST_OBJECTS || objects.has(name)) objects.set(name, this.read(object));
-    else this.log.error({ path: this.resource.path, most: MOST_OBJECTS }, "too many objects; the rest is left out");
+    else
+      this.log.error(
+        { path: this.resource.path, most: MOST_OBJECTS },
+        "too many objects; the rest is left out",
+      );
   }
 
   private failed(error: Error): void {

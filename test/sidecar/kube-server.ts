@@ -105,7 +105,9 @@ export class KubeServer {
     const query = Object.fromEntries(url.searchParams);
     const { fieldSelector, labelSelector, watch, ...rest } = query;
     if ((fieldSelector === undefined) === (labelSelector === undefined)) return fail(400, "one selector");
-    const wanted = Object.entries(Object.fromEntries((labelSelector ?? "").split(",").map((l) => l.split("="))));
+    const wanted = Object.entries(
+      Object.fromEntries((labelSelector ?? "").split(",").map((l) => l.split("="))),
+    );
     const selects = (one: Stored) =>
       fieldSelector === undefined
         ? wanted.every(([key, value]) => one.labels[key] === value)
@@ -143,8 +145,7 @@ export class KubeServer {
     const opened = { collection, selects, response };
     this.watches.add(opened);
     response.on("close", () => this.watches.delete(opened));
-    for (const event of this.events)
-      if (event.version > version) this.send(opened, event.type, event.one);
+    for (const event of this.events) if (event.version > version) this.send(opened, event.type, event.one);
   }
 }
 
