@@ -1,64 +1,70 @@
 // tokenizer.json → the bytes that each token id stands for.
-import { readFile } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { StartError } from "../errors.js";
 import type { TokenBytes } from "../wire.js";
+import { alphabetOf, isText, type TokenizerComponents } from "./token-alphabet.js";
 
-interface AddedToken {
-  id: number;
-  content: string;
-}
-
-interface TokenizerDocument {
-  added_tokens?: AddedToken[];
-  pre_tokenizer?: unknown;
-  decoder?: unknown;
-  model?: { type?: string; vocab?: Record<string, number> | [string, number][]; byte_fallback?: boolean };
-}
-
-type Alphabet = (token: string) => Uint8Array | null;
-
-const text = new TextEncoder();
+/** Longest file, bytes: the largest vocabularies of today take 35 MB. */
+export const MAX_TOKENIZER_BYTES = 128 * 1024 * 1024;
+/** Ids from this on are refused; the largest vocabularies of today have 262,144. */
+const MAX_IDS = 4 * 1024 * 1024;
 
 /**
  * Reads a tokenizer.json.
  * @throws StartError when it cannot be read or is of a kind whose tokens are not plain bytes.
  */
 export async function loadTokenBytes(file: string): Promise<TokenBytes> {
-  let document: TokenizerDocument;
+  return tokenBytes(await readTokenizer(file), file);
+}
+
+/** @throws StartError when the file is too long or no JSON. */
+async function readTokenizer(file: string): Promise<unknown> {
   try {
-    document = JSON.parse(await readFile(file, "utf8")) as TokenizerDocument;
+    const handle = await open(file);
+    try {
+      const { size } = await handle.stat();
+      if (size > MAX_TOKENIZER_BYTES)
+        throw new RangeError(`${size} bytes, at most ${MAX_TOKENIZER_BYTES} are read`);
+      return JSON.parse(await handle.readFile("utf8"));
+    } finally {
+      await handle.close();
+    }
   } catch (error) {
     throw new StartError(`${file}: not a readable tokenizer.json (${(error as Error).message})`);
   }
-  return tokenBytes(document, file);
 }
 
-/** As `loadTokenBytes`, from the parsed document; `file` names it in errors. */
+/**
+ * As `loadTokenBytes`, from the parsed document; `file` names it in errors. A token is unknown, so that blocks with it
+ * are not indexed, when it spells no bytes, when two tokens claim its id, or when it is what the tokenizer writes for
+ * all that it cannot tell.
+ */
 export function tokenBytes(document: unknown, file: string): TokenBytes {
-  const d = document as TokenizerDocument;
-  const vocab = d.model?.vocab;
-  if (!vocab) throw new StartError(`${file}: has no model.vocab`);
-  const entries: [string, number][] = Array.isArray(vocab)
-    ? vocab.map(([token], id) => [token, id])
-    : Object.entries(vocab);
+  const d = (isObject(document) ? document : {}) as TokenizerComponents & { added_tokens?: unknown };
+  const model = isObject(d.model) ? d.model : {};
+  const entries = vocabularyOf(model["vocab"], file);
+  const added = addedTokens(d.added_tokens, file);
   const alphabet = alphabetOf(d, file);
-  const added = d.added_tokens ?? [];
   let size = 0;
   for (const [, id] of entries) if (id >= size) size = id + 1;
-  for (const { id } of added) if (id >= size) size = id + 1;
+  for (const [, id] of added) if (id >= size) size = id + 1;
 
-  const parts: (Uint8Array | undefined)[] = new Array(size);
-  for (const [token, id] of entries) parts[id] = alphabet(token) ?? undefined;
+  const parts: (Uint8Array | null | undefined)[] = new Array(size).fill(undefined);
+  for (const [piece, id] of entries) parts[id] = parts[id] === undefined ? alphabet(piece) : null;
+  const lost = lostToken(model, entries);
+  if (lost !== null && lost < size) parts[lost] = null;
   // Added tokens stand for their own text, whatever the alphabet.
-  for (const { id, content } of added) parts[id] = text.encode(content);
+  for (const [content, id] of added) parts[id] = isText(content) ? text.encode(content) : null;
 
   const offsets = new Uint32Array(size + 1);
   const known = new Uint8Array(size);
   let total = 0;
   for (let id = 0; id < size; id++) {
     offsets[id] = total;
-    total += parts[id]?.length ?? 0;
-    if (parts[id]) known[id] = 1;
+    // A token without a text could stand anywhere unseen.
+    const length = parts[id]?.length ?? 0;
+    total += length;
+    if (length > 0) known[id] = 1;
   }
   offsets[size] = total;
   const bytes = new Uint8Array(total);
@@ -68,6 +74,49 @@ export function tokenBytes(document: unknown, file: string): TokenBytes {
   }
   return { offsets, bytes, known };
 }
+
+type Entry = [piece: string, id: number];
+
+/** A BPE's map of pieces to ids, or a Unigram's list of pieces and scores. */
+function vocabularyOf(vocab: unknown, file: string): Entry[] {
+  if (Array.isArray(vocab))
+    return vocab.map((row: unknown, id): Entry => {
+      const piece: unknown = Array.isArray(row) ? row[0] : undefined;
+      if (typeof piece !== "string") throw new StartError(`${file}: model.vocab[${id}] has no piece`);
+      return [piece, checkedId(id, `model.vocab[${id}]`, file)];
+    });
+  if (!isObject(vocab)) throw new StartError(`${file}: has no model.vocab`);
+  return Object.entries(vocab).map(([piece, id]) => [piece, checkedId(id, "an id in model.vocab", file)]);
+}
+
+function addedTokens(added: unknown, file: string): Entry[] {
+  if (added === undefined || added === null) return [];
+  if (!Array.isArray(added)) throw new StartError(`${file}: added_tokens is no list`);
+  return added.map((row: unknown, i): Entry => {
+    const { content, id } = isObject(row) ? row : {};
+    if (typeof content !== "string") throw new StartError(`${file}: added_tokens[${i}].content is no string`);
+    return [content, checkedId(id, `added_tokens[${i}].id`, file)];
+  });
+}
+
+function checkedId(id: unknown, where: string, file: string): number {
+  if (typeof id === "number" && Number.isInteger(id) && id >= 0 && id < MAX_IDS) return id;
+  throw new StartError(`${file}: ${where} is no whole number from 0 to ${MAX_IDS - 1}`);
+}
+
+/** Id of the token that stands for all the tokenizer cannot tell: it has no text of its own. */
+function lostToken(model: Record<string, unknown>, entries: Entry[]): number | null {
+  const { unk_id, unk_token } = model;
+  if (typeof unk_id === "number" && Number.isInteger(unk_id) && unk_id >= 0) return unk_id;
+  if (typeof unk_token !== "string") return null;
+  return entries.find(([piece]) => piece === unk_token)?.[1] ?? null;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+const text = new TextEncoder();
 
 /** Bytes of a run of token ids, null when one has none. */
 export function bytesOfTokens(table: TokenBytes, ids: ArrayLike<number>): Uint8Array | null {
@@ -86,48 +135,4 @@ export function bytesOfTokens(table: TokenBytes, ids: ArrayLike<number>): Uint8A
     at += to - from;
   }
   return out;
-}
-
-function alphabetOf(d: TokenizerDocument, file: string): Alphabet {
-  if (mentions(d.decoder, "ByteLevel") || mentions(d.pre_tokenizer, "ByteLevel")) return byteLevel();
-  if (d.model?.byte_fallback || mentions(d.decoder, "ByteFallback") || mentions(d.decoder, "Metaspace"))
-    return sentencePiece;
-  throw new StartError(
-    `${file}: neither a byte-level BPE nor a SentencePiece tokenizer (model ${d.model?.type ?? "unknown"}); ` +
-      "prompts of this model cannot be matched by text",
-  );
-}
-
-/** Whether a (possibly nested) component of the pipeline is of this type. */
-function mentions(component: unknown, type: string): boolean {
-  if (typeof component !== "object" || component === null) return false;
-  if ((component as { type?: string }).type === type) return true;
-  return Object.values(component).some((inner) =>
-    Array.isArray(inner) ? inner.some((i) => mentions(i, type)) : mentions(inner, type),
-  );
-}
-
-/** GPT-2's table: printable Latin-1 stands for itself, the other 68 bytes for U+0100 and up. */
-function byteLevel(): Alphabet {
-  const byteOf = new Map<number, number>();
-  let next = 256;
-  for (let b = 0; b < 256; b++) {
-    const printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-    byteOf.set(printable ? b : next++, b);
-  }
-  return (token) => {
-    const out = new Uint8Array(token.length);
-    for (let i = 0; i < token.length; i++) {
-      const byte = byteOf.get(token.charCodeAt(i));
-      if (byte === undefined) return null;
-      out[i] = byte;
-    }
-    return out;
-  };
-}
-
-function sentencePiece(token: string): Uint8Array {
-  const byte = /^<0x([0-9A-Fa-f]{2})>$/.exec(token);
-  if (byte) return Uint8Array.of(Number.parseInt(byte[1]!, 16));
-  return text.encode(token.replaceAll("▁", " "));
 }

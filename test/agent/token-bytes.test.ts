@@ -58,6 +58,119 @@ describe("token bytes", () => {
     expect(bytesOfTokens(table, [99])).toBeNull();
   });
 
+  const vocab = { "<unk>": 0, "<0x0A>": 1, "▁": 2, "▁Hi": 3, Hi: 4, "▁▁x": 5, "\ud83d": 6 };
+  const spelled = (table: ReturnType<typeof tokenBytes>, ids: number[]) => {
+    const bytes = bytesOfTokens(table, ids);
+    return bytes && Buffer.from(bytes).toString();
+  };
+
+  test.each([
+    [
+      "Prepend and Replace, undone by Replace, ByteFallback, Fuse and Strip (Llama 2)",
+      {
+        normalizer: {
+          type: "Sequence",
+          normalizers: [
+            { type: "Prepend", prepend: "▁" },
+            { type: "Replace", pattern: { String: " " }, content: "▁" },
+          ],
+        },
+        decoder: {
+          type: "Sequence",
+          decoders: [
+            { type: "Replace", pattern: { String: "▁" }, content: " " },
+            { type: "ByteFallback" },
+            { type: "Fuse" },
+            { type: "Strip", content: " ", start: 1, stop: 0 },
+          ],
+        },
+      },
+    ],
+    [
+      "Metaspace on both sides",
+      {
+        pre_tokenizer: { type: "Metaspace", replacement: "▁", prepend_scheme: "first" },
+        decoder: { type: "Metaspace", replacement: "▁", prepend_scheme: "first" },
+      },
+    ],
+    [
+      "a Replace normalizer and no decoder",
+      {
+        normalizer: { type: "Replace", pattern: { String: " " }, content: "▁" },
+      },
+    ],
+  ])("of pieces are those of the normalized text: %s", (_, components) => {
+    const table = tokenBytes({ ...components, model: { type: "BPE", byte_fallback: true, vocab } }, "t.json");
+    expect(spelled(table, [3, 2, 5, 1])).toBe(" Hi   x\n");
+    expect(spelled(table, [4, 3])).toBe("Hi Hi");
+  });
+
+  test("follow the decoder's own mark for a space", () => {
+    const table = tokenBytes(
+      {
+        decoder: { type: "Metaspace", replacement: "_" },
+        model: {
+          type: "Unigram",
+          vocab: [
+            ["_a", -1],
+            ["▁", -2],
+            ["<0x0A>", -3],
+          ],
+          unk_id: 1,
+        },
+      },
+      "t.json",
+    );
+    expect(spelled(table, [0])).toBe(" a");
+    // Without byte fallback it is a piece like any other.
+    expect(spelled(table, [2])).toBe("<0x0A>");
+    expect(spelled(table, [1])).toBeNull();
+  });
+
+  test("are unknown for tokens that have no text of their own", () => {
+    const of = (more: object, added: object[] = []) =>
+      tokenBytes({ model: { byte_fallback: true, vocab, ...more }, added_tokens: added }, "t.json");
+    expect(spelled(of({}), [0])).toBe("<unk>");
+    expect(spelled(of({ unk_token: "<unk>" }), [0])).toBeNull();
+    expect(spelled(of({ unk_token: "<unk>" }, [{ id: 0, content: "<unk>" }]), [0])).toBe("<unk>");
+    expect(spelled(of({}), [6])).toBeNull();
+    expect(spelled(of({}, [{ id: 9, content: "" }]), [9])).toBeNull();
+    expect(spelled(of({ vocab: { a: 0, b: 0, c: 1 } }), [0])).toBeNull();
+    expect(spelled(of({ vocab: { a: 0, b: 0, c: 1 } }), [1])).toBe("c");
+  });
+
+  test.each([
+    ["no object", [], /has no model\.vocab/],
+    ["an id out of range", { model: { byte_fallback: true, vocab: { a: 1e9 } } }, /an id in model\.vocab/],
+    ["a row that is no row", { model: { byte_fallback: true, vocab: [3] } }, /model\.vocab\[0\]/],
+    [
+      "an added token without a text",
+      { model: { byte_fallback: true, vocab: {} }, added_tokens: [{ id: 1 }] },
+      /added_tokens\[0\]\.content/,
+    ],
+    [
+      "ends of words",
+      { pre_tokenizer: { type: "ByteLevel" }, model: { vocab: { a: 0 }, end_of_word_suffix: "</w>" } },
+      /end_of_word_suffix/,
+    ],
+    [
+      "a decoder by pattern",
+      {
+        model: { byte_fallback: true, vocab: {} },
+        decoder: { type: "Replace", pattern: { Regex: "x" }, content: "" },
+      },
+      /no plain string/,
+    ],
+    [
+      "a decoder of another kind",
+      { model: { byte_fallback: true, vocab: {} }, decoder: { type: "WordPiece" } },
+      /type WordPiece/,
+    ],
+  ])("are refused with the place: %s", (_, document, message) => {
+    expect(() => tokenBytes(document, "t.json")).toThrow(StartError);
+    expect(() => tokenBytes(document, "t.json")).toThrow(message);
+  });
+
   test("are refused for a tokenizer whose tokens are no plain bytes", () => {
     expect(() => tokenBytes({ model: { type: "WordPiece", vocab: { a: 0 } } }, "t.json")).toThrow(StartError);
     expect(() => tokenBytes({}, "t.json")).toThrow(/model\.vocab/);

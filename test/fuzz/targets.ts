@@ -5,9 +5,10 @@ import { RenderTarget } from "./render-target.js";
 import { ScanTarget } from "./scan-target.js";
 import { TableTarget } from "./table-target.js";
 import type { Target } from "./target.js";
+import { TokenizerTarget } from "./tokenizer-target.js";
 import { TurnsTarget } from "./turns-target.js";
 
-export const TARGETS = ["scan", "render", "turns", "table", "filter"] as const;
+export const TARGETS = ["scan", "render", "turns", "table", "filter", "tokenizer"] as const;
 export type TargetName = (typeof TARGETS)[number];
 
 /** Cases of a run in CI: two million and a few in all. */
@@ -17,6 +18,7 @@ export const CI_CASES: Record<TargetName, number> = {
   turns: 20_000,
   table: 300_000,
   filter: 60_000,
+  tokenizer: 30_000,
 };
 
 export async function makeTarget(name: TargetName): Promise<Target> {
@@ -31,5 +33,7 @@ export async function makeTarget(name: TargetName): Promise<Target> {
       return new TableTarget(await recordHistory());
     case "filter":
       return new FilterTarget(await recordHistory());
+    case "tokenizer":
+      return new TokenizerTarget();
   }
 }
