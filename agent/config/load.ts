@@ -5,6 +5,7 @@ import { dirname, join, resolve } from "node:path";
 import { type Document, LineCounter, type Node, parseDocument } from "yaml";
 import { ConfigError } from "../errors.js";
 import type { LoadedPlugin } from "../load/column-plugins.js";
+import { type HubModel, hubFile, isHubAddress, parseHubAddress } from "../model/tokenizer-hub.js";
 import { packageRoot } from "../package-root.js";
 import { type CheckedPolicy, checkPolicy } from "../policy/check.js";
 import type { Note, PolicyProgram } from "../policy/compile.js";
@@ -43,6 +44,8 @@ export interface PoolConfig {
   model: {
     name: string;
     tokenizerFile: string;
+    /** Where the file comes from when it is not there; null: it is the operator's. */
+    tokenizerHub: HubModel | null;
     template: "probe" | "none";
     aliases: string[];
     /** Memory of a token's keys and values in all layers, null when it is not told. */
@@ -203,6 +206,7 @@ function normalize(
     token = readText(resolve(base, doc.tokenFile), (why) => refuse(["tokenFile"], why)).trim();
     if (token.length < 16) refuse(["tokenFile"], "the token needs at least 16 characters");
   }
+  const stateFolder = resolve(base, doc.state ?? ".warmgate/state");
   return {
     http: listen(doc.listen?.http ?? "127.0.0.1:8080"),
     stream: listen(doc.listen?.stream ?? "127.0.0.1:8081"),
@@ -214,7 +218,7 @@ function normalize(
       maxBlocks: doc.index?.maxBlocks ?? 1_000_000,
       cleanupMs: durationMs(doc.index?.cleanupInterval ?? "5m"),
     },
-    stateFolder: resolve(base, doc.state ?? ".warmgate/state"),
+    stateFolder,
     scrape: {
       intervalMs: durationMs(doc.scrape?.interval ?? "5s"),
       timeoutMs: durationMs(doc.scrape?.timeout ?? "2s"),
@@ -224,7 +228,7 @@ function normalize(
       name: pool.name,
       model: {
         name: pool.model.name,
-        tokenizerFile: tokenizerFile(pool.model.tokenizer, base, (why) =>
+        ...tokenizerSource(pool.model.tokenizer, base, stateFolder, (why) =>
           refuse(["pools", i, "model", "tokenizer"], why),
         ),
         template: pool.model.template ?? "probe",
@@ -256,6 +260,19 @@ function readText(path: string, refuse: (why: string) => never): string {
   } catch (error) {
     return refuse(`${path} cannot be read (${(error as NodeJS.ErrnoException).code})`);
   }
+}
+
+function tokenizerSource(
+  given: string,
+  base: string,
+  stateFolder: string,
+  refuse: (why: string) => never,
+): { tokenizerFile: string; tokenizerHub: HubModel | null } {
+  if (!isHubAddress(given)) return { tokenizerFile: tokenizerFile(given, base, refuse), tokenizerHub: null };
+  const model =
+    parseHubAddress(given) ??
+    refuse(`${given} is not of the form hf://owner/name or hf://owner/name@revision`);
+  return { tokenizerFile: hubFile(stateFolder, model), tokenizerHub: model };
 }
 
 /** A tokenizer.json by file, by folder, or by module path (`package/models/tokenizer.json`). */

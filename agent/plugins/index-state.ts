@@ -8,6 +8,7 @@ import { PodIndex } from "../kv/pod-index.js";
 import { newPod, type Pod, PodRegistry } from "../load/pod-registry.js";
 import { loadEncoder } from "../model/canonical-encoder.js";
 import { loadTokenBytes } from "../model/token-bytes.js";
+import { fetchTokenizer } from "../model/tokenizer-hub.js";
 import { Readiness } from "../readiness.js";
 import { Checkpointer } from "../state/checkpointer.js";
 import { type Checkpoint, installationSecret, readCheckpoint, type SavedPod } from "../state/state-folder.js";
@@ -44,7 +45,7 @@ export default fp<{ config: AgentConfig }>(
     for (const { model } of config.pools) {
       const id = wire.addModel(model.name);
       if (tokenTables.has(id)) continue;
-      const table = byFile.get(model.tokenizerFile) ?? loadTokenBytes(model.tokenizerFile);
+      const table = byFile.get(model.tokenizerFile) ?? tokenTable(model);
       byFile.set(model.tokenizerFile, table);
       tokenTables.set(id, await table);
       if (!checks.has(id))
@@ -99,6 +100,11 @@ export default fp<{ config: AgentConfig }>(
   },
   { name: "index-state" },
 );
+
+async function tokenTable({ tokenizerFile, tokenizerHub }: PoolConfig["model"]): Promise<TokenBytes> {
+  if (tokenizerHub) await fetchTokenizer(tokenizerHub, tokenizerFile, process.env);
+  return loadTokenBytes(tokenizerFile);
+}
 
 /** The check of a model's sampled tokens; null, which is logged, when the tokenizer library cannot read the file. */
 async function sampledTokensCheck(

@@ -1,6 +1,6 @@
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { loadConfig, parseConfig } from "../../agent/config/load.js";
 import { ConfigError } from "../../agent/errors.js";
@@ -47,6 +47,12 @@ describe("the configuration", () => {
       metricsBase: "http://127.0.0.1:9000",
     });
     expect(config.pools[0]!.model.tokenizerFile).toBe(join(TOKENIZER, "tokenizer.json"));
+  });
+
+  test("keeps a tokenizer of the hub in the state folder", () => {
+    const { model } = parseConfig(POOL.replace(TOKENIZER, '"hf://owner/name"'), "/w/warmgate.yaml").pools[0]!;
+    expect(model.tokenizerHub).toEqual({ id: "owner/name", revision: "main" });
+    expect(dirname(model.tokenizerFile)).toBe("/w/.warmgate/state/tokenizers");
   });
 
   test("finds a tokenizer by module path", () => {
@@ -127,6 +133,11 @@ describe("the configuration", () => {
       "a tokenizer that is not there",
       POOL.replace(TOKENIZER, "/nowhere"),
       /model\.tokenizer: no tokenizer\.json at \/nowhere/,
+    ],
+    [
+      "a model of the hub that has no owner",
+      POOL.replace(TOKENIZER, '"hf://name"'),
+      /model\.tokenizer: hf:\/\/name is not of the form hf:\/\/owner\/name/,
     ],
     [
       "a token file that is not there",
