@@ -39,7 +39,7 @@ export class KubeServer {
 
   static async start(tls?: https.ServerOptions): Promise<KubeServer> {
     const kube = new KubeServer();
-    const handler: http.RequestListener = (request, response) => kube.answer(request, response);
+    const handler: http.RequestListener = (request, response) => void kube.answer(request, response);
     const server = tls ? https.createServer(tls, handler) : http.createServer(handler);
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
     const { port } = server.address() as AddressInfo;
@@ -89,7 +89,7 @@ export class KubeServer {
     watch.response.write(`${JSON.stringify({ type, object: shown(one) })}\n`);
   }
 
-  private answer(request: http.IncomingMessage, response: ServerResponse): void {
+  private answer(request: http.IncomingMessage, response: ServerResponse): unknown {
     const url = new URL(request.url!, "http://kube");
     this.asked.push(request.url!);
     const fail = (status: number, mistake?: string) => {
