@@ -419,9 +419,6 @@ export const RULES_QUEUE_ON: u32 = 1;
 // @ts-ignore: decorator
 @inline
 export const RULES_FILTER_STATE: u32 = 2;
-// @ts-ignore: decorator
-@inline
-export const RULES_SUBSET_HEADER: u32 = 4;
 
 // Saturation detectors, and what the concurrency detector counts.
 // @ts-ignore: decorator
