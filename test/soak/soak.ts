@@ -72,7 +72,8 @@ async function sampleWindow(fleet: Fleet, client: SoakClient, start: number): Pr
     seconds: (performance.now() - start) / 1000,
     envoyRssBytes: rssBytes(fleet.envoy!),
     agentRssBytes: rssBytes(fleet.agent!),
-    wasmBytes: stats.get("memory_bytes") ?? 0,
+    // The table is as large as the pods' caches; what it takes is bounded by tableMiB and told apart.
+    wasmBytes: (stats.get("memory_bytes") ?? 0) - (stats.get("table_region_bytes") ?? 0),
     tableBytes: stats.get("table_bytes") ?? 0,
     tableEntries: stats.get("table_entries") ?? 0,
     p50Us: quantile(sorted, 0.5),
