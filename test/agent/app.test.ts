@@ -46,9 +46,10 @@ function block(n: number, parent: bigint | null) {
 
 describe("the agent's HTTP side", () => {
   test("says why it is not ready, and that it lives", async () => {
-    const dead = await startPod();
-    const config = configFor([dead], newStateFolder());
-    await stopPod(dead);
+    const closed = await startPod();
+    await stopPod(closed);
+    // Nothing listens below 1024; a port that has just been closed may be the next test's.
+    const config = configFor([{ ...closed, port: 1 }], newStateFolder());
     const app = await agent(config);
     await until(
       () => config.pools.length === 1 && app.registry.pods[0]!.scrapes.refused > 0,
