@@ -464,7 +464,6 @@ export class Host {
         this.sent.push(this.#bytes(p, n).slice());
         return OK;
       },
-      proxy_grpc_cancel: () => OK,
     };
     const wasi: typeof env = {
       clock_time_get: ((_id: number, _precision: bigint, out: number) => {

@@ -47,9 +47,6 @@ function tenantAt(i: u32): usize {
 export function lineStream(i: u32): u32 {
   return load<u32>(entry(i));
 }
-export function linePriority(i: u32): i32 {
-  return load<i32>(entry(i), 4);
-}
 export function lineModel(i: u32): u32 {
   return load<u32>(entry(i), 12);
 }

@@ -15,6 +15,7 @@ import {
 } from "../shared/layout";
 import { liveSequence } from "../shared/table-reader";
 import { Text, text } from "./abi/memory";
+import { DIGITS_MAX, digits } from "./decimal";
 import { random, scratch, setProperty } from "./host";
 import { REQUEST_ID_MAX, requestIdAt, Stream } from "./streams";
 import { streamPayload, streamSend } from "./table-stream";
@@ -142,14 +143,6 @@ function writeState(s: Stream, reason: u32): void {
   setProperty(REASON, name.at, name.size);
   if (reason != DECISION_ROUTED || s.pod < 0) return;
   setProperty(POD, podName(s.pod), podNameSize(s.pod));
-  const p = scratch(16);
-  if (!p) return;
-  let v = s.predicted;
-  let n: u32 = 1;
-  for (let x = v; x >= 10; x /= 10) n++;
-  for (let i = n; i > 0; i--) {
-    store<u8>(p + i - 1, <u8>(48 + (v % 10)));
-    v /= 10;
-  }
-  setProperty(PREDICTED, p, n);
+  const p = scratch(DIGITS_MAX);
+  if (p) setProperty(PREDICTED, p, digits(p, s.predicted));
 }

@@ -4,6 +4,7 @@ import { podAddress, podAddressSize, podByAddress, podHigh, podKnown } from "../
 import { MAX_PODS } from "../shared/layout";
 import { Text, text } from "./abi/memory";
 import { CAS_MISMATCH, METRIC_GAUGE, NOT_FOUND, OK } from "./abi/types";
+import { digits } from "./decimal";
 import { defineMetric, getShared, metricValue, recordMetric, resultAt, resultSize, setShared, sharedCas } from "./host";
 
 // Record of the shared map, in slot order: address 56 bytes, its length u8, 7 bytes unused.
@@ -64,16 +65,6 @@ function put(t: Text, at: usize): usize {
   return at + t.size;
 }
 
-function putNumber(v: u32, at: usize): usize {
-  let divisor: u32 = 1000;
-  while (divisor > 1 && v < divisor) divisor /= 10;
-  for (; divisor; divisor /= 10) {
-    store<u8>(at, <u8>(48 + (v / divisor) % 10));
-    at++;
-  }
-  return at;
-}
-
 /** Id of a gauge, for `addMetric` and its like; defined at first use. Era 0 is not named. */
 export function gaugeId(era: u32, slot: u32, gauge: u32): u32 {
   if (gauge == GAUGE_OUT) era = 0;
@@ -81,8 +72,12 @@ export function gaugeId(era: u32, slot: u32, gauge: u32): u32 {
   let id = load<u32>(at);
   if (id) return id;
   let end = put(unchecked(NAMES[gauge]), nameScratch);
-  if (era) end = putNumber(era, put(ERA, end));
-  end = putNumber(slot, put(SLOT, end));
+  if (era) {
+    end = put(ERA, end);
+    end += digits(end, era);
+  }
+  end = put(SLOT, end);
+  end += digits(end, slot);
   id = defineMetric(METRIC_GAUGE, nameScratch, end - nameScratch);
   store<u32>(at, id);
   return id;

@@ -9,7 +9,6 @@ import {
   proxy_get_metric,
   proxy_get_property,
   proxy_get_shared,
-  proxy_grpc_cancel,
   proxy_grpc_send,
   proxy_grpc_stream,
   proxy_http_call,
@@ -223,10 +222,6 @@ export function grpcOpen(cluster: Text, service: Text, method: Text, metadata: u
 
 export function grpcSend(token: u32, p: usize, n: usize): u32 {
   return proxy_grpc_send(token, p, n, 0);
-}
-
-export function grpcCancel(token: u32): u32 {
-  return proxy_grpc_cancel(token);
 }
 
 /** Scratch from the arena, valid until the outermost callback ends; 0 when there is no room. */

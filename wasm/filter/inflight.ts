@@ -112,7 +112,7 @@ export function countRequest(slot: u32, pod: i32, by: i64): void {
 }
 
 /** Counts a prefill of `work` units (core/pick.ts) and uncached `tokens` in or out, as `countRequest` does. */
-export function countPrefill(slot: u32, pod: i32, by: i64, work: u32, nowNs: u64, tokens: u32 = work): void {
+export function countPrefill(slot: u32, pod: i32, by: i64, work: u32, nowNs: u64, tokens: u32): void {
   if (!slot) return;
   add(slot - 1, GAUGE_PREFILLS, by);
   add(slot - 1, GAUGE_WORK, by * <i64>work);

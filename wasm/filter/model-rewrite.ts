@@ -3,12 +3,13 @@
 import { overrideAllowed, rewriteTarget, ruleAny, ruleText, ruleTextSize } from "../core/request-rules";
 import { modelFrom, modelLen, modelPtr, modelTo } from "../core/scan";
 import { RULE_REWRITE } from "../shared/layout";
-import { Text, text } from "./abi/memory";
+import { text } from "./abi/memory";
 import { BUFFER_REQUEST_BODY, MAP_REQUEST, OK } from "./abi/types";
 import { MODEL_OVERRIDE, MODEL_REWRITE, MODEL_REWRITE_OLD } from "./control-headers";
-import { getHeader, replaceBuffer, resultAt, resultSize, scratch, setHeader } from "./host";
+import { setNumber } from "./decimal";
+import { getHeader, replaceBuffer, resultAt, resultSize } from "./host";
 import { CONTROL_OVERRIDE } from "./request-controls";
-import { Stream } from "./streams";
+import { sessionSpread, Stream } from "./streams";
 
 const LENGTH = text("content-length");
 
@@ -22,7 +23,7 @@ let edited: usize = 0;
 let editedBytes: usize = 0;
 
 /** Chooses the model; false when a header asks for one that the policy does not allow. */
-export function chooseModel(s: Stream, spread: u64): bool {
+export function chooseModel(s: Stream): bool {
   chosenModel = modelPtr;
   chosenModelSize = modelLen;
   modelRewritten = false;
@@ -36,7 +37,7 @@ export function chooseModel(s: Stream, spread: u64): bool {
     }
     return overrideAllowed(resultAt, <u32>resultSize) ? take() : false;
   }
-  if (ruleAny(RULE_REWRITE) && rewriteTarget(modelPtr, modelLen, spread)) take();
+  if (ruleAny(RULE_REWRITE) && rewriteTarget(modelPtr, modelLen, sessionSpread(s))) take();
   return true;
 }
 
@@ -64,18 +65,6 @@ export function writeModel(body: usize, n: u32): bool {
   store<u8>(edited + before + 1 + chosenModelSize, 0x22);
   memory.copy(edited + before + 2 + chosenModelSize, modelTo, behind);
   if (replaceBuffer(BUFFER_REQUEST_BODY, n, edited, size) != OK) return false;
-  if (getHeader(MAP_REQUEST, LENGTH) == OK && resultSize) putLength(size);
+  if (getHeader(MAP_REQUEST, LENGTH) == OK && resultSize) setNumber(MAP_REQUEST, LENGTH, size);
   return true;
-}
-
-function putLength(v: usize): void {
-  const p = scratch(16);
-  if (!p) return;
-  let n: u32 = 1;
-  for (let x = v; x >= 10; x /= 10) n++;
-  for (let i = n; i > 0; i--) {
-    store<u8>(p + i - 1, <u8>(48 + (v % 10)));
-    v /= 10;
-  }
-  setHeader(MAP_REQUEST, LENGTH, p, n);
 }

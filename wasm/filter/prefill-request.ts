@@ -3,6 +3,7 @@ import { podAddress, podAddressSize } from "../core/pods";
 import { Text, text } from "./abi/memory";
 import { MAP_REQUEST, OK } from "./abi/types";
 import { prefillCluster } from "./configuration";
+import { DIGITS_MAX, digits } from "./decimal";
 import { getHeader, httpCall, resultAt, resultSize, scratch } from "./host";
 
 const METHOD = text(":method");
@@ -49,14 +50,11 @@ function add(name: Text, value: usize, size: usize): void {
 export function sendPrefill(pod: u32, body: usize, n: u32, timeoutMs: u32): u32 {
   count = 0;
   bytes = 0;
-  const digits = scratch(16);
-  if (!digits) return 0;
-  let k: u32 = 1;
-  for (let x = n; x >= 10; x /= 10) k++;
-  for (let i = k, x = n; i > 0; i--, x /= 10) store<u8>(digits + i - 1, <u8>(48 + (x % 10)));
+  const length = scratch(DIGITS_MAX);
+  if (!length) return 0;
   add(METHOD, POST.at, POST.size);
   add(TYPE, JSON_TYPE.at, JSON_TYPE.size);
-  add(LENGTH, digits, k);
+  add(LENGTH, length, digits(length, n));
   add(DESTINATION, podAddress(pod), podAddressSize(pod));
   for (let i = 0; i < CARRIED.length; i++) {
     const name = unchecked(CARRIED[i]);

@@ -17,7 +17,8 @@ import { EDIT_ROOM, editDecode, editPrefill } from "../core/prefill-body";
 import { FAILURE_ERROR, SPLIT_NONE } from "../shared/layout";
 import { memoryInit, memoryLimit, text } from "./abi/memory";
 import { BUFFER_CALL_BODY, BUFFER_REQUEST_BODY, MAP_CALL, MAP_REQUEST, MAP_RESPONSE, OK } from "./abi/types";
-import { buffer, effectiveContext, getHeader, now, replaceBuffer, resultAt, resultSize, scratch, setHeader } from "./host";
+import { setNumber } from "./decimal";
+import { buffer, effectiveContext, getHeader, now, replaceBuffer, resultAt, resultSize, scratch } from "./host";
 import { countPrefill, countRequest, gaugeSlot, leaveOut } from "./inflight";
 import { resume } from "./owed";
 import { leaveBlocks } from "./prefill-held";
@@ -335,13 +336,7 @@ function handOver(s: Stream, size: u32): bool {
   store<u64>(resultAt + resultSize, 0);
   const n = editDecode(resultAt, <u32>resultSize, parameters, size, edited, editedRoom);
   if (n == 0 || replaceBuffer(BUFFER_REQUEST_BODY, s.bodySize, edited, n) != OK) return false;
-  if (getHeader(MAP_REQUEST, LENGTH) == OK && resultSize) {
-    const p = scratch(16);
-    let k: u32 = 1;
-    for (let x = n; x >= 10; x /= 10) k++;
-    for (let i = k, x = n; i > 0; i--, x /= 10) store<u8>(p + i - 1, <u8>(48 + (x % 10)));
-    if (p) setHeader(MAP_REQUEST, LENGTH, p, k);
-  }
+  if (getHeader(MAP_REQUEST, LENGTH) == OK && resultSize) setNumber(MAP_REQUEST, LENGTH, n);
   return true;
 }
 

@@ -22,12 +22,13 @@ import {
   RULES_QUEUE_ON,
 } from "../shared/layout";
 import { sha256 } from "../shared/sha256";
-import { sipHi, sipLo, siphash128 } from "../shared/siphash";
+import { sipLo, siphash128 } from "../shared/siphash";
 import { Text, text } from "./abi/memory";
 import { MAP_REQUEST, OK } from "./abi/types";
 import { sessionKey0, sessionKey1 } from "./configuration";
 import * as asked from "./control-headers";
-import { property, resultAt, resultSize, scratch, setHeader } from "./host";
+import { setNumber } from "./decimal";
+import { property, resultAt, resultSize } from "./host";
 import { credentialAt, credentialSize } from "./request-headers";
 import { Stream } from "./streams";
 
@@ -187,27 +188,15 @@ function duration(p: usize, n: u32): i64 {
   return c == 0x73 ? v * 1000 : c == 0x6d ? v * 60000 : c == 0x68 ? v * 3600000 : -1;
 }
 
-function put(name: Text, v: u64): void {
-  const p = scratch(24);
-  if (!p) return;
-  let n: u32 = 1;
-  for (let x = v; x >= 10; x /= 10) n++;
-  for (let i = n; i > 0; i--) {
-    store<u8>(p + i - 1, <u8>(48 + (v % 10)));
-    v /= 10;
-  }
-  setHeader(MAP_REQUEST, name, p, n);
-}
-
 function writeTimeout(): void {
   if (!asked.requestTimeout.size || maxTimeoutMs == 0) return;
   const ms = duration(asked.requestTimeout.at, asked.requestTimeout.size);
   // Zero would mean no timeout at all.
-  if (ms > 0) put(TIMEOUT, min<u64>(<u64>ms, maxTimeoutMs));
+  if (ms > 0) setNumber(MAP_REQUEST, TIMEOUT, min<u64>(<u64>ms, maxTimeoutMs));
 }
 
 function writeRetries(): void {
   if (!asked.maxRetriesAsked.size) return;
   const n = number(asked.maxRetriesAsked.at, asked.maxRetriesAsked.size);
-  if (n >= 0) put(RETRIES, min<u64>(<u64>n, maxRetries));
+  if (n >= 0) setNumber(MAP_REQUEST, RETRIES, min<u64>(<u64>n, maxRetries));
 }

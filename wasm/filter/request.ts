@@ -4,7 +4,6 @@ import {
   pick,
   pickCandidates,
   pickCommit,
-  pickCount,
   picked,
   pickPassed,
   prefillWork,
@@ -61,7 +60,7 @@ import { Text, text } from "./abi/memory";
 import { BUFFER_REQUEST_BODY, CONTINUE, MAP_REQUEST, OK, STOP } from "./abi/types";
 import { bodyLimit, bodyMode, sessionCookie, sessionKey0, sessionKey1 } from "./configuration";
 import { writeCandidates } from "./destination";
-import { buffer, getHeader, now, random, removeHeader, resultAt, resultSize, scratch, setHeader } from "./host";
+import { buffer, getHeader, now, random, resultAt, resultSize, scratch, setHeader } from "./host";
 import { countPrefill, countRequest, gaugeSlot, inflightRefresh } from "./inflight";
 import {
   C_CANDIDATES,
@@ -113,8 +112,8 @@ import {
   REPLIED,
   REQUEST_ID_MAX,
   requestIdAt,
-  SESSION_MAX,
   sessionAt,
+  sessionSpread,
   setOwed,
   Stream,
   streamAdd,
@@ -240,10 +239,6 @@ export function decideOnHeaders(s: Stream): void {
   route(s, ANY_MODEL, 0, sessionSpread(s), 0, t0, t0);
 }
 
-function sessionSpread(s: Stream): u64 {
-  return siphash64(0x77617267, 0x61746521, sessionAt(s), s.sessionSize);
-}
-
 /** `size`: bytes of the body so far; after the decision, of this piece alone. */
 export function onRequestBody(s: Stream, size: u32, endOfStream: bool): u32 {
   if (s.blind) {
@@ -338,7 +333,7 @@ function decideOnBody(s: Stream, size: u32, whole: bool): u32 {
   if (hasModel == 0 && !truncated) return refuse(s, MODEL_MISSING);
   const usable = tableUsable(t0);
   if (ruleAny(RULE_REWRITE)) bodySession(s);
-  if (!chooseModel(s, sessionSpread(s))) return refuse(s, OVERRIDE_DENIED);
+  if (!chooseModel(s)) return refuse(s, OVERRIDE_DENIED);
   if (hasModel == 1 && usable && modelsKnown()) {
     if (!modelFind(chosenModel, chosenModelSize)) return refuse(s, MODEL_UNKNOWN);
     if (foundTemplate != guess) {
@@ -417,8 +412,8 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   s.state = DISPATCHED;
   s.promptTokens = <u32>promptTokens;
   if (!s.keepSession && s.sessionSize) setHeader(MAP_REQUEST, SESSION, sessionAt(s), s.sessionSize);
-  if (!tableUsable(t0) || podsReady == 0) {
-    const known = tableUsable(t0);
+  const known = tableUsable(t0);
+  if (!known || podsReady == 0) {
     count(known ? C_NO_PODS : C_FALLBACK);
     s.dispatchNs = t0;
     if (decisionsWatched()) decisionRecord(s, known ? DECISION_NO_PODS : DECISION_NO_TABLE, model, false);

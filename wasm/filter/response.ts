@@ -23,6 +23,7 @@ import {
   STOP,
 } from "./abi/types";
 import { bodyMode } from "./configuration";
+import { digits } from "./decimal";
 import { buffer, getHeader, now, property, resultAt, resultSize, scratch, setHeader } from "./host";
 import { countPrefill, countRequest, gaugeSlot, leaveOut } from "./inflight";
 import { C_LEFT_OUT, C_MOVED, C_QUEUE_LEFT, count } from "./metrics";
@@ -247,16 +248,6 @@ function blame(s: Stream, t: u64): void {
 
 function put(name: Text, p: usize, n: usize): void {
   if (n) setHeader(MAP_RESPONSE, name, p, n);
-}
-
-function digits(p: usize, v: u64): usize {
-  let n: usize = 1;
-  for (let x = v; x >= 10; x /= 10) n++;
-  for (let i = n; i > 0; i--) {
-    store<u8>(p + i - 1, <u8>(48 + (v % 10)));
-    v /= 10;
-  }
-  return n;
 }
 
 /** Milliseconds with three decimals from microseconds. */

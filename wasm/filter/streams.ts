@@ -1,5 +1,6 @@
 // The state of each request that is under way: fixed records in chunks that are kept and reused, found by Envoy's
 // context id. A request that was refused before the filter has no record, so its late callbacks do nothing.
+import { siphash64 } from "../shared/siphash";
 
 // @ts-ignore: decorator
 @inline
@@ -150,6 +151,10 @@ function at(index: u32): Stream {
 
 export function sessionAt(s: Stream): usize {
   return changetype<usize>(s) + SESSION_AT;
+}
+/** The session's hash, for choices that keep to it. */
+export function sessionSpread(s: Stream): u64 {
+  return siphash64(0x77617267, 0x61746521, sessionAt(s), s.sessionSize);
 }
 export function requestIdAt(s: Stream): usize {
   return changetype<usize>(s) + REQUEST_ID_AT;

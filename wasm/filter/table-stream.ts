@@ -35,7 +35,7 @@ import {
   readerSpoiled,
   readFrame,
 } from "../shared/table-reader";
-import { Text, text } from "./abi/memory";
+import { text } from "./abi/memory";
 import { BUFFER_GRPC, LOG_ERROR, LOG_WARN, OK } from "./abi/types";
 import { agentCluster, authorization } from "./configuration";
 import { buffer, grpcOpen, grpcSend, log, random, resultAt, resultSize } from "./host";

@@ -97,9 +97,6 @@ export declare function proxy_grpc_stream(
 // @ts-ignore: decorator
 @external("env", "proxy_grpc_send")
 export declare function proxy_grpc_send(token: u32, p: usize, n: usize, end: u32): u32;
-// @ts-ignore: decorator
-@external("env", "proxy_grpc_cancel")
-export declare function proxy_grpc_cancel(token: u32): u32;
 // The ABI's own clock is the wall clock; durations need the monotonic one, which Envoy offers through WASI.
 // @ts-ignore: decorator
 @external("wasi_snapshot_preview1", "clock_time_get")
