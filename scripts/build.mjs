@@ -1,7 +1,10 @@
 // Builds everything: the wasm modules with asc into build/, the TypeScript with esbuild, file by file, into dist/.
-import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -17,16 +20,50 @@ const entries = {
   "core-test": "test/wasm/core-entry.ts",
 };
 
-mkdirSync(join(root, "build"), { recursive: true });
-for (const [target, entry] of Object.entries(entries)) {
-  if (!existsSync(join(root, entry))) continue;
-  const asc = join(dirname(require.resolve("assemblyscript/package.json")), "bin", "asc.js");
-  const result = spawnSync(process.execPath, [asc, entry, "--config", "asconfig.json", "--target", target], {
-    cwd: root,
-    stdio: "inherit",
-  });
-  if (result.status !== 0) process.exit(1);
+const assemblyscript = dirname(require.resolve("assemblyscript/package.json"));
+const config = readFileSync(join(root, "asconfig.json"), "utf8");
+const version = JSON.parse(readFileSync(join(assemblyscript, "package.json"), "utf8")).version;
+
+/** Adds a module of AssemblyScript and all that it imports to `into`, as paths from the root. */
+function inputs(file, into = new Set()) {
+  if (into.has(file)) return into;
+  into.add(file);
+  for (const [, from] of readFileSync(join(root, file), "utf8").matchAll(/ from "(\.[^"]+)"/g))
+    inputs(join(dirname(file), `${from}.ts`), into);
+  return into;
 }
+
+/** What a target is made from, in one hash: the same inputs give the same module, so it need not be made again. */
+function inputsHash(target) {
+  const hash = createHash("sha256").update(`${version}\n${target}\n${config}`);
+  for (const file of [...inputs(entries[target])].sort())
+    hash.update(`\n${file}\n`).update(readFileSync(join(root, file)));
+  return hash.digest("hex");
+}
+
+/** Compiles a target unless its module is there and its inputs are what they were. @throws when asc fails. */
+async function compile(target) {
+  const module = join(root, JSON.parse(config).targets[target].outFile);
+  const stamp = `${module}.inputs`;
+  const hash = inputsHash(target);
+  if (existsSync(module) && existsSync(stamp) && readFileSync(stamp, "utf8") === hash) return;
+  rmSync(stamp, { force: true });
+  const asc = spawn(
+    process.execPath,
+    [join(assemblyscript, "bin", "asc.js"), entries[target], "--config", "asconfig.json", "--target", target],
+    { cwd: root, stdio: "inherit" },
+  );
+  const [code] = await once(asc, "exit");
+  if (code !== 0) process.exit(1);
+  writeFileSync(stamp, hash);
+}
+
+mkdirSync(join(root, "build"), { recursive: true });
+const waiting = Object.keys(entries);
+const compileAll = async () => {
+  for (let target = waiting.shift(); target; target = waiting.shift()) await compile(target);
+};
+await Promise.all(Array.from({ length: Math.min(availableParallelism(), 4) }, compileAll));
 
 function files(folder) {
   return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((e) =>
