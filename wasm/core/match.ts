@@ -4,7 +4,7 @@ import { MAX_PODS } from "../shared/layout";
 import { prefixFind } from "../shared/prefix-table";
 import { liveBuckets, liveSets, liveTable, liveWords } from "../shared/table-reader";
 import { podBlockTokens, podHigh, podKnown } from "./pods";
-import { speculativeHas } from "./speculative";
+import { speculativeAny, speculativeHas } from "./speculative";
 
 // @ts-ignore: decorator
 @inline
@@ -89,12 +89,19 @@ export function matchPrompt(
   matchClear();
   if (liveTable) walk(hashes, count, endsOnBlock);
   const limit = endsOnBlock && count > 0 ? count - 1 : count;
+  // Pods mostly end their run at one of a few blocks, and no pod is on its way to hold these.
+  let asked: u32 = 0xffffffff;
+  let some = false;
   for (let pod: u32 = 0; pod < podHigh; pod++) {
     if (!podKnown(pod)) continue;
     const at = blocks + (<usize>pod << 2);
     const known = load<u32>(at);
     let j = known;
-    while (j < limit && holds(load<u64>(hashes + (<usize>j << 3)), pod, nowMs)) j++;
+    if (j < limit) {
+      if (j != asked) some = speculativeAny(load<u64>(hashes + (<usize>j << 3)));
+      asked = j;
+      if (some) while (j < limit && holds(load<u64>(hashes + (<usize>j << 3)), pod, nowMs)) j++;
+    }
     let n = load<u32>(tokens + (<usize>pod << 2));
     if (j > known) {
       store<u32>(at, j);
@@ -102,7 +109,7 @@ export function matchPrompt(
       const ratio = known >= 8 && n > 0 ? <f64>(known * blockBytes) / <f64>n : bytesPerToken;
       n += <u32>(<f64>((j - known) * blockBytes) / ratio);
     }
-    store<u32>(tokens + (<usize>pod << 2), n - (n % podBlockTokens(pod)));
+    if (n) store<u32>(tokens + (<usize>pod << 2), n - (n % podBlockTokens(pod)));
   }
 }
 

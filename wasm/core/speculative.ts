@@ -1,6 +1,6 @@
 // What this worker has routed and the engines have not announced yet: (block hash, pod), so that a burst sharing a cold
-// prefix stays together. Eight-way sets in one array, chosen by the block alone: what one request asks of all pods is on
-// the same two cache lines. A full set loses its oldest.
+// prefix stays together. Eight-way sets in one array, chosen by the block alone, so that one look says whether any pod
+// is on its way to hold it: mostly none is. A full set loses its oldest.
 //
 // All entries of a request live and end together, by its ticket. Once the engine has begun to answer, its prefill is
 // done and announced: what is held beyond that would outlive an eviction or a reset that the table already knows.
@@ -24,7 +24,7 @@ export const SPECULATIVE_MS: u32 = 10000;
 @inline
 export const SETTLE_MS: u32 = 500;
 
-// Entry: key u64, ticket u32, unused u32.
+// Entry: block hash u64, ticket u32 (0 = unused), pod u32.
 const entries: usize = heap.alloc(SETS * WAYS * 16);
 memory.fill(entries, 0, SETS * WAYS * 16);
 // Ticket: expiry ms u64, number u32, unused u32; at its number modulo TICKETS.
@@ -36,13 +36,6 @@ let lastTicket: u32 = 0;
 @inline
 function setOf(hash: u64): usize {
   return entries + (<usize>(<u32>(hash >> 40) & (SETS - 1)) << 7);
-}
-
-// @ts-ignore: decorator
-@inline
-function keyOf(hash: u64, pod: u32): u64 {
-  const k = (hash ^ ((<u64>pod + 1) * 0x9e3779b97f4a7c15)) * 0xc2b2ae3d27d4eb4f;
-  return k == 0 ? 1 : k;
 }
 
 // @ts-ignore: decorator
@@ -69,13 +62,12 @@ export function speculativeBegin(nowMs: u64): u32 {
 }
 
 export function speculativeAdd(hash: u64, pod: u32, ticket: u32): void {
-  const key = keyOf(hash, pod);
   const set = setOf(hash);
   let victim = set;
   let oldest: u64 = u64.MAX_VALUE;
   for (let i: u32 = 0; i < WAYS; i++) {
     const e = set + (i << 4);
-    if (load<u64>(e) == key) {
+    if (load<u64>(e) == hash && load<u32>(e, 12) == pod) {
       victim = e;
       break;
     }
@@ -85,8 +77,9 @@ export function speculativeAdd(hash: u64, pod: u32, ticket: u32): void {
       victim = e;
     }
   }
-  store<u64>(victim, key);
+  store<u64>(victim, hash);
   store<u32>(victim, ticket, 8);
+  store<u32>(victim, pod, 12);
 }
 
 /** The engine answers: from now on its events say what it holds. Without effect on 0 and on tickets that have ended. */
@@ -100,11 +93,20 @@ export function speculativeDrop(ticket: u32): void {
 }
 
 export function speculativeHas(hash: u64, pod: u32, nowMs: u64): bool {
-  const key = keyOf(hash, pod);
   const set = setOf(hash);
   for (let i: u32 = 0; i < WAYS; i++) {
     const e = set + (i << 4);
-    if (load<u64>(e) == key) return expiryOf(load<u32>(e, 8)) > nowMs;
+    if (load<u64>(e) == hash && load<u32>(e, 12) == pod) return expiryOf(load<u32>(e, 8)) > nowMs;
+  }
+  return false;
+}
+
+/** Whether some pod's entry for the block is here, ended or not: false says that `speculativeHas` is for no pod. */
+export function speculativeAny(hash: u64): bool {
+  const set = setOf(hash);
+  for (let i: u32 = 0; i < WAYS; i++) {
+    const e = set + (i << 4);
+    if (load<u64>(e) == hash && load<u32>(e, 8)) return true;
   }
   return false;
 }

@@ -356,12 +356,12 @@ function alone(s: Stream, t: u64, mayFail: bool, timedOut: bool = false): void {
 }
 
 /** The client's stream ends: a call that runs on has nobody to answer, and blocks that were promised stay behind. */
-export function prefillEnd(s: Stream, t: u64): void {
+export function prefillEnd(s: Stream): void {
   if (s.prefillCall) {
     at(<u32>s.prefillCall - 1).stream = 0;
     s.prefillCall = 0;
     countPrefillEvent(P_ORPHANED);
-  } else if (s.promised && !s.firstToken) leaveBlocks(<u32>s.prefillPod - 1, s.promised, t);
+  } else if (s.promised && !s.firstToken) leaveBlocks(<u32>s.prefillPod - 1, s.promised, now());
 }
 
 /** The answer to a split request begins. One that failed did not pull the blocks, or not all of them. */

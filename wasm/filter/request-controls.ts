@@ -14,6 +14,7 @@ import {
   trustConfigured,
 } from "../core/request-rules";
 import {
+  DEBUG_ALL,
   DEBUG_TRUSTED,
   RULE_CLAIM_VALUE,
   RULE_OVERRIDE,
@@ -186,6 +187,11 @@ function duration(p: usize, n: u32): i64 {
   const c = load<u8>(p + digits);
   if (unit == 2) return c == 0x6d && load<u8>(p + digits + 1) == 0x73 ? v : -1;
   return c == 0x73 ? v * 1000 : c == 0x6d ? v * 60000 : c == 0x68 ? v * 3600000 : -1;
+}
+
+/** Whether the caller sees debug headers in its answer. */
+export function debugShown(s: Stream): bool {
+  return debugHeaders == DEBUG_ALL || (debugHeaders == DEBUG_TRUSTED && (s.controls & CONTROL_TRUSTED) != 0);
 }
 
 function writeTimeout(): void {

@@ -102,6 +102,7 @@ import {
   CONTROL_IF_CACHED,
   CONTROL_IGNORE_CACHE,
   controlsRead,
+  debugShown,
 } from "./request-controls";
 import { prefillBegin, prefillBegun, splitReads } from "./prefill";
 import * as headers from "./request-headers";
@@ -392,7 +393,7 @@ function schedule(s: Stream, usable: bool, t0: u64): u32 {
   if (!usable || !policyKnown || !renderExact || outLen == 0) {
     if (usable && policyKnown && !renderExact) count(C_INEXACT);
     matchClear();
-    return route(s, model, max(promptTokens, 1), sessionSpread(s), 0, t0, now());
+    return route(s, model, max(promptTokens, 1), sessionSpread(s), 0, t0, debugShown(s) ? now() : t0);
   }
   const root = saltLen ? siphash64(saltKey0 ^ foundRoot, saltKey1, saltPtr, saltLen) : foundRoot;
   const blocks = min(outLen, RENDER_BYTES) / blockBytes;
@@ -401,7 +402,7 @@ function schedule(s: Stream, usable: bool, t0: u64): u32 {
   matchPrompt(hashes, blocks, blockBytes, foundBytesPerToken, ends, t0 / 1000000);
   // The first block that no pod holds: what many prompts share says nothing of where this one should go.
   const spread = blocks ? load<u64>(hashes + (<usize>min(blocks - 1, bestMatch()) << 3)) : sessionSpread(s);
-  return route(s, model, max(promptTokens, 1), spread, blocks, t0, now());
+  return route(s, model, max(promptTokens, 1), spread, blocks, t0, debugShown(s) ? now() : t0);
 }
 
 /**
@@ -436,7 +437,8 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   if (hidden) podsShow();
   count(C_CANDIDATES, pickCandidates);
   count(C_PASSED, pickPassed);
-  const t2 = now();
+  // What a part took is only told in debug headers; each reading of the clock leaves the module.
+  const t2 = debugShown(s) ? now() : t0;
   if (!found) {
     count(pickCandidates ? C_FILTERED_OUT : C_NO_PODS);
     s.dispatchNs = t2;

@@ -8,9 +8,7 @@ import {
   podNameSize,
   podObserveRate,
 } from "../core/pods";
-import { debugHeaders } from "../core/policy";
 import { speculativeDrop, speculativeSettle } from "../core/speculative";
-import { DEBUG_ALL, DEBUG_TRUSTED } from "../shared/layout";
 import { Text, text } from "./abi/memory";
 import {
   BUFFER_RESPONSE_BODY,
@@ -30,7 +28,7 @@ import { C_LEFT_OUT, C_MOVED, C_QUEUE_LEFT, count } from "./metrics";
 import { queueForget } from "./queue";
 import { prefillEnd, prefillResponse, prefillUsed } from "./prefill";
 import { recordFirstToken, recordRequest } from "./report";
-import { CONTROL_TRUSTED } from "./request-controls";
+import { debugShown } from "./request-controls";
 import {
   DISPATCHED,
   QUEUED,
@@ -85,7 +83,7 @@ export function onResponseHeaders(s: Stream, endOfStream: bool): u32 {
   if (s.pod >= 0) followHost(s);
   prefillResponse(s);
   if (endOfStream) s.responseDone = true;
-  if (debugHeaders != DEBUG_ALL && (debugHeaders != DEBUG_TRUSTED || !(s.controls & CONTROL_TRUSTED))) return CONTINUE;
+  if (!debugShown(s)) return CONTINUE;
   writeDebugHeaders(s);
   if (endOfStream || s.streaming || s.promptTokens == 0 || !bodyMode || !shortJson()) return CONTINUE;
   s.holdResponse = true;
@@ -142,8 +140,7 @@ function firstToken(s: Stream, size: u32, endOfStream: bool): void {
   s.firstToken = true;
   if (s.state != DISPATCHED) return;
   const t = now();
-  releasePrefill(s, t);
-  speculativeSettle(s.speculation, t / 1000000);
+  answerBegins(s, t);
   prefillUsed(s);
   if (s.pod < 0 || s.dispatchNs == 0) return;
   const micros = (t - s.dispatchNs) / 1000;
@@ -153,7 +150,10 @@ function firstToken(s: Stream, size: u32, endOfStream: bool): void {
   }
 }
 
-function releasePrefill(s: Stream, t: u64): void {
+/** The prefill is over, and what it leaves in the cache is about to be announced. Idempotent. */
+function answerBegins(s: Stream, t: u64): void {
+  speculativeSettle(s.speculation, t / 1000000);
+  s.speculation = 0;
   if (!s.prefillCounted) return;
   s.prefillCounted = false;
   countPrefill(s.gauge, s.pod, -1, s.work, t, s.uncached);
@@ -214,26 +214,24 @@ function numberAfter(name: Text): i64 {
 
 /** Ends a request, whatever its end was. Idempotent: the record is gone afterwards. */
 export function onStreamEnd(s: Stream): void {
-  const t = now();
-  prefillEnd(s, t);
+  prefillEnd(s);
   if (s.state == WAITING) waitingAdd(-1);
   if (s.state == DISPATCHED && s.pod >= 0) {
-    if (!s.responseDone) blame(s, t);
+    if (!s.responseDone) blame(s);
     recordRequest(<u32>s.pod, s.promptTokens, s.predicted);
   }
   if (s.state == QUEUED) {
     queueForget(s);
     count(C_QUEUE_LEFT);
   }
-  // Also for a request that was refused after its decision, when its body grew over the limit.
-  releasePrefill(s, t);
-  speculativeSettle(s.speculation, t / 1000000);
+  // No answer ever began; also a request that was refused after its decision, when its body grew over the limit.
+  if (s.prefillCounted || s.speculation) answerBegins(s, now());
   countRequest(s.gauge, s.pod, -1);
   streamDrop(s);
 }
 
 /** Leaves out a pod that refused or reset the connection. */
-function blame(s: Stream, t: u64): void {
+function blame(s: Stream): void {
   if (property(RESPONSE_FLAGS) != OK || resultSize != 8) return;
   const flags = load<u64>(resultAt);
   const faults =
@@ -242,7 +240,7 @@ function blame(s: Stream, t: u64): void {
   let pod = s.pod;
   if (property(UPSTREAM_ADDRESS) == OK && resultSize) pod = podByAddress(resultAt, <u32>resultSize);
   if (pod < 0) return;
-  leaveOut(pod, t);
+  leaveOut(pod, now());
   count(C_LEFT_OUT);
 }
 
