@@ -43,7 +43,7 @@ export class ChatClient {
   }
 
   /** @throws Error when the connection fails; an HTTP error is an answer. */
-  chat(messages: ChatMessage[], outputTokens: number, keepText: boolean): Promise<Answer> {
+  chat(messages: ChatMessage[], outputTokens: number, keepText: boolean, session?: string): Promise<Answer> {
     const body = Buffer.from(
       JSON.stringify({
         model: this.model,
@@ -62,7 +62,12 @@ export class ChatClient {
           method: "POST",
           path: "/v1/chat/completions",
           agent: this.#agent,
-          headers: { "content-type": "application/json", "content-length": body.length, ...this.headers },
+          headers: {
+            "content-type": "application/json",
+            "content-length": body.length,
+            ...(session === undefined ? {} : { "x-session-id": session }),
+            ...this.headers,
+          },
         },
         (res) => {
           let ttftMs = 0;

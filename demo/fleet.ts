@@ -40,6 +40,10 @@ export interface FleetOptions {
   role?: (i: number) => "decode" | "prefill" | "both";
   /** The agent's `policy.disaggregation`. */
   disaggregation?: object;
+  /** The agent's `policy.scheduling`: the default when absent. */
+  scheduling?: object;
+  /** How often the agent reads the pods' metrics, as its configuration says it ("50ms"). */
+  scrapeInterval?: string;
   /** More flags for every pod. */
   podFlags?: Record<string, string | number>;
 }
@@ -149,7 +153,9 @@ export class Fleet {
             })),
           },
         ],
+        ...(this.options.scrapeInterval ? { scrape: { interval: this.options.scrapeInterval } } : {}),
         policy: {
+          ...(this.options.scheduling ? { scheduling: this.options.scheduling } : {}),
           headers: { debugHeaders: "all" },
           ...(this.options.disaggregation ? { disaggregation: this.options.disaggregation } : {}),
         },

@@ -4,6 +4,7 @@ import { cpus, loadavg } from "node:os";
 import { Tokenizer } from "../simulator/tokenizer.js";
 import { pooledBound } from "./bound.js";
 import { ChatClient } from "./client.js";
+import { comparePolicies } from "./compare.js";
 import { Fleet, MODEL } from "./fleet.js";
 import { type DemoOptions, readOptions } from "./options.js";
 import { type Played, play, requestsIn } from "./play.js";
@@ -51,6 +52,7 @@ const ttftCells = (t: Distribution) => [t.mean, t.p50, t.p90, t.p99].map((v) => 
 async function main(): Promise<number> {
   const o = readOptions(process.argv.slice(2));
   if (o.pd) return runPrefillDecode(o);
+  if (o.policies) return comparePolicies(o, o.policies);
   const workload = workloadOf(o);
   const fleet = await Fleet.create({
     pods: o.pods,

@@ -23,13 +23,16 @@ export const requestsIn = (w: Workload) => w.conversations.reduce((n, c) => n + 
 
 const sleep = (ms: number) => new Promise((done) => setTimeout(done, Math.max(0, ms)));
 
-/** Sends everything at the time scale (simulated seconds per real second); resolves when the last answer is in. */
+/**
+ * Sends everything at the time scale (simulated seconds per real second); resolves when the last answer is in, with the
+ * simulated seconds since the first.
+ */
 export async function play(
   workload: Workload,
   client: ChatClient,
   timeScale: number,
   onProgress: (p: Progress) => void = () => {},
-): Promise<{ warmUp: Played[]; played: Played[] }> {
+): Promise<{ warmUp: Played[]; played: Played[]; simulatedS: number }> {
   const warmUp: Played[] = [];
   const began = performance.now();
   await Promise.all(
@@ -51,9 +54,10 @@ export async function play(
   await Promise.all(
     workload.conversations.map((c) => converse(c, client, timeScale, start, played, () => sent++)),
   );
+  const simulatedS = ((performance.now() - start) / 1000) * timeScale;
   clearInterval(timer);
   tell();
-  return { warmUp, played: played.sort((a, b) => a.order - b.order) };
+  return { warmUp, played: played.sort((a, b) => a.order - b.order), simulatedS };
 }
 
 async function converse(
@@ -71,7 +75,7 @@ async function converse(
     const messages: ChatMessage[] = [...history, { role: "user", content: turn.text }];
     const order = next();
     try {
-      const answer = await client.chat(messages, turn.outputTokens, c.grows);
+      const answer = await client.chat(messages, turn.outputTokens, c.grows, c.session);
       const error = answer.status === 200 ? null : `HTTP ${answer.status}`;
       played.push({ order, messages, answer, error });
       if (error) return;

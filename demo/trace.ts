@@ -66,6 +66,8 @@ export function traceWorkload(words: Words, options: TraceOptions): Workload {
         startS: ((spread[i]! - first) / 1000) * stretch,
         system: null,
         grows: false,
+        // All prompts of a service may begin alike; the second block tells conversations apart.
+        session: `conversation-${row.hash_ids[1] ?? row.hash_ids[0] ?? 0}`,
         turns: [{ text: blocks.join(""), outputTokens: Math.max(1, row.output_length), thinkS: 0 }],
       };
     }),

@@ -17,6 +17,8 @@ export interface Conversation {
   turns: Turn[];
   /** Whether later turns send the answers along (a chat) or each turn stands alone (a trace row). */
   grows: boolean;
+  /** Sent as x-session-id. */
+  session?: string;
 }
 
 export interface Workload {
@@ -145,4 +147,46 @@ export function longAndShortWorkload(words: Words, seed: number, durationS: numb
   for (let at = exponential(random, 0.25); at < durationS; at += exponential(random, 0.25))
     conversations.push(single(at, between(random, 100, 400), between(random, 150, 450)));
   return { name: "long and short", conversations, warmUp: [] };
+}
+
+const logNormal = (random: () => number, mean: number, deviation: number) => {
+  const variance = Math.log(1 + (deviation / mean) ** 2);
+  const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+  return Math.exp(Math.log(mean) - variance / 2 + Math.sqrt(variance) * normal);
+};
+
+/** Turns of a conversation of the knee workload, and seconds until the last ones of it have come. */
+const KNEE_TURNS = 4;
+const KNEE_SPAN_S = 40;
+
+/**
+ * Conversations whose requests come when they are due, whatever became of the ones before, so that every policy meets
+ * the same requests: one of four system prompts, a first turn that is mostly short and sometimes very long, then turns
+ * that add to it. Lengths after Mooncake's conversation trace: a long tail, answers a good deal shorter than prompts.
+ * @param rate requests per simulated second
+ */
+export function kneeWorkload(words: Words, seed: number, durationS: number, rate: number): Workload {
+  const random = seeded(seed);
+  const systems = Array.from({ length: 4 }, () => words.text(2000, random));
+  const conversations: Conversation[] = [];
+  // Those that began before are in their later turns.
+  for (let id = 0, at = -KNEE_SPAN_S; at < durationS; at += exponential(random, KNEE_TURNS / rate), id++) {
+    const system = systems[Math.floor(random() * systems.length)]!;
+    let text = words.text(Math.min(40_000, Math.round(200 + logNormal(random, 6000, 9000))), random);
+    let startS = at;
+    for (let turn = 0; turn < KNEE_TURNS; turn++) {
+      const outputTokens = Math.round(16 + exponential(random, 180));
+      if (startS >= 0 && startS < durationS)
+        conversations.push({
+          startS,
+          system,
+          grows: false,
+          session: `conversation-${id}`,
+          turns: [{ text, outputTokens, thinkS: 0 }],
+        });
+      startS += 4 + exponential(random, 8);
+      text += words.text(between(random, 300, 1500), random);
+    }
+  }
+  return { name: "knee", conversations, warmUp: [] };
 }

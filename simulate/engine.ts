@@ -1,4 +1,5 @@
 // What one step of a simulated engine costs. docs/simulate.md has the sources of the constants.
+import { type CostModel, H200_8B } from "../simulator/cost-model.js";
 
 export interface Engine {
   name: string;
@@ -15,6 +16,11 @@ export interface Engine {
   /** Seconds of each step, and more for each request in it. */
   step: number;
   stepRequest: number;
+  /** No step takes fewer seconds, and fewer for each request in it: launching the kernels. */
+  floor: number;
+  floorRequest: number;
+  /** Share by which each decode slows the prefills of its step. */
+  mixed: number;
   /** Seconds from the router to the engine's queue: HTTP, tokenizing. */
   frontEnd: number;
   /** Most tokens of one step, and most requests. */
@@ -65,14 +71,55 @@ function engine(name: string, s: Shape): Engine {
     kvRead: (s.kvSlowdown * s.kvBytes) / (BANDWIDTH * s.gpus),
     step: STEP + LAYER * s.layers,
     stepRequest: STEP_REQUEST,
+    floor: 0,
+    floorRequest: 0,
+    mixed: 0,
     frontEnd: FRONT_END,
     budget: BUDGET,
     sequences: SEQUENCES,
   };
 }
 
+/** The engine that simulated pods (simulator/) are, with a cache of so many tokens. */
+export function measuredEngine(name: string, m: CostModel, capacity: number): Engine {
+  return {
+    name,
+    capacity,
+    prefillRate: 1000 / m.prefillPerTokenMs,
+    // A difference of squares is twice the pairs.
+    attention: (2 * m.prefillPerSquareMs) / 1000,
+    weights: m.weightsMs / 1000,
+    kvRead: m.decodePerContextTokenMs / 1000,
+    step: 0,
+    stepRequest: 0,
+    floor: m.floorMs / 1000,
+    floorRequest: m.floorPerSequenceMs / 1000,
+    mixed: m.mixedSlowdown,
+    frontEnd: m.frontEndMs / 1000,
+    budget: BUDGET,
+    sequences: SEQUENCES,
+  };
+}
+
+/** The same engine on a clock that runs `scale` times as fast. */
+export function faster(e: Engine, scale: number): Engine {
+  return {
+    ...e,
+    prefillRate: e.prefillRate * scale,
+    attention: e.attention / scale,
+    weights: e.weights / scale,
+    kvRead: e.kvRead / scale,
+    step: e.step / scale,
+    stepRequest: e.stepRequest / scale,
+    floor: e.floor / scale,
+    floorRequest: e.floorRequest / scale,
+    frontEnd: e.frontEnd / scale,
+  };
+}
+
 /** Engines by name. */
 export const ENGINES = {
+  "8b-h200": measuredEngine("8b-h200", H200_8B, 856_784),
   "8b-h100": engine("8b-h100", {
     layers: 32,
     queryWidth: 4096,
@@ -104,17 +151,19 @@ export interface StepWork {
   tokens: number;
   /** Pairs of a prefilled token and a token before it. */
   pairs: number;
-  /** Tokens in the contexts of all decodes. */
+  /** Decodes, and the tokens in their contexts. */
+  decodes: number;
   context: number;
 }
 
 /** Seconds of a step: compute and reading the weights overlap, attention and reading the KV cache come on top. */
 export function stepSeconds(e: Engine, w: StepWork): number {
-  return (
+  const slow = 1 + e.mixed * w.decodes;
+  const seconds =
     e.step +
     e.stepRequest * w.requests +
-    Math.max(e.weights, w.tokens / e.prefillRate) +
-    e.attention * w.pairs +
-    e.kvRead * w.context
-  );
+    Math.max(e.weights, (w.tokens / e.prefillRate) * slow) +
+    e.attention * w.pairs * slow +
+    e.kvRead * w.context;
+  return Math.max(e.floor + e.floorRequest * w.requests, seconds);
 }

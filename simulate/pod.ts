@@ -95,16 +95,19 @@ export class SimPod<T> {
     let requests = 0;
     let tokens = 0;
     let pairs = 0;
+    let decodes = 0;
     let context = 0;
     for (const s of this.#running) {
       const { chunk, computed } = s;
       if (chunk === 0) continue;
       requests++;
       tokens += chunk;
-      if (chunk === 1 && s.generated > 0) context += computed + 1;
-      else pairs += chunk * (computed + chunk / 2);
+      if (chunk === 1 && s.generated > 0) {
+        decodes++;
+        context += computed + 1;
+      } else pairs += chunk * (computed + chunk / 2);
     }
-    return requests === 0 ? 0 : stepSeconds(this.#engine, { requests, tokens, pairs, context });
+    return requests === 0 ? 0 : stepSeconds(this.#engine, { requests, tokens, pairs, decodes, context });
   }
 
   /** Ends the step under way. */

@@ -14,6 +14,9 @@ const ROUND: Engine = {
   kvRead: 1e-5,
   step: 0.01,
   stepRequest: 0,
+  floor: 0,
+  floorRequest: 0,
+  mixed: 0,
   frontEnd: 0,
   budget: 16,
   sequences: 4,
@@ -105,7 +108,7 @@ test("a sequence that cannot grow sends the last one back, which computes its pr
 
 test("an engine of the 8B class prefills a first chunk at its published rate and decodes alone in 6.8 ms", () => {
   const e = ENGINES["8b-h100"];
-  const chunk = stepSeconds(e, { requests: 1, tokens: 8192, pairs: 8192 ** 2 / 2, context: 0 });
+  const chunk = stepSeconds(e, { requests: 1, tokens: 8192, pairs: 8192 ** 2 / 2, decodes: 0, context: 0 });
   expect(8192 / (chunk - e.step - e.stepRequest)).toBeCloseTo(33_600, 3);
-  expect(stepSeconds(e, { requests: 1, tokens: 1, pairs: 0, context: 1 })).toBeCloseTo(0.0068, 4);
+  expect(stepSeconds(e, { requests: 1, tokens: 1, pairs: 0, decodes: 1, context: 1 })).toBeCloseTo(0.0068, 4);
 });
