@@ -20,7 +20,7 @@ const KNEE_RATE = 2.5;
 const SCRAPE_MS = 50;
 /** Mean TTFTs further apart than this share should keep their order live. */
 const APART = 0.15;
-/** A run is void when the pods' own lag, in simulated time, exceeds this share of the mean TTFT. */
+/** A run is void when the pods' own lag, in simulated time, exceeds this share of the mean TTFT simulated. */
 const LAG_SHARE = 0.1;
 
 /** One policy with one seed. Times are simulated ms. */
@@ -80,8 +80,10 @@ export async function comparePolicies(o: DemoOptions, policies: string[]): Promi
         scrapeMs: SCRAPE_MS,
         seed,
       });
+      const expected = inSimulatedTime(sim, o.timeScale);
       const live = await runLive(o, policy, workload, seed);
-      runs.get(policy)!.push({ seed, live, simulated: inSimulatedTime(sim, o.timeScale) });
+      const slow = live.lagMs * o.timeScale > LAG_SHARE * expected.ttftMs.mean;
+      runs.get(policy)!.push({ seed, live: { ...live, void: slow }, simulated: expected });
     }
   }
   const compared = policies.map((policy) => summarized(policy, runs.get(policy)!));
@@ -105,7 +107,12 @@ function workloadOf(o: DemoOptions, words: Words, seed: number): Workload {
     : traceWorkload(words, { file: o.trace, limit: o.limit, rate: o.rate, seed });
 }
 
-async function runLive(o: DemoOptions, policy: string, workload: Workload, seed: number): Promise<LiveRun> {
+async function runLive(
+  o: DemoOptions,
+  policy: string,
+  workload: Workload,
+  seed: number,
+): Promise<Omit<LiveRun, "void">> {
   const fleet = await Fleet.create({
     pods: o.pods,
     blocks: o.blocks,
@@ -147,7 +154,6 @@ async function runLive(o: DemoOptions, policy: string, workload: Workload, seed:
       requestsPerSecond: (summary.requests - summary.failed) / simulatedS,
       outputTokensPerSecond: tokens / simulatedS,
       lagMs,
-      void: lagMs * o.timeScale > LAG_SHARE * summary.ttftMs.mean,
     };
   } finally {
     process.off("SIGINT", end);
