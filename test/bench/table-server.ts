@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { loadPackageDefinition, Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { packageRoot } from "../../agent/package-root.js";
+import { SharedLoad } from "../../agent/table/shared-load.js";
 import { type Decision, Wire } from "../../agent/wire.js";
 import { chatml, policy } from "../wasm/table.js";
 
@@ -19,6 +20,7 @@ export class TableServer {
   /** What workers recorded. */
   readonly decisions: Decision[] = [];
   #server = new Server();
+  #shared: SharedLoad | null = null;
 
   private constructor(
     readonly wire: Wire,
@@ -68,6 +70,14 @@ export class TableServer {
     return new TableServer(wire, model, addresses.length);
   }
 
+  /** Tells each gateway what the others have under way, as the agent does. */
+  shareLoads(addresses: string[]): void {
+    this.#shared = new SharedLoad(this.wire, (address) => {
+      const slot = addresses.indexOf(address);
+      return slot < 0 ? undefined : slot;
+    });
+  }
+
   /** Makes a pod hold the first `bytes` of a prompt, whole text blocks. */
   cache(pod: number, prompt: Uint8Array, bytes: number): void {
     const count = Math.floor(Math.min(bytes, prompt.length) / BLOCK);
@@ -105,6 +115,12 @@ export class TableServer {
         stream.on("data", ({ data }: Frame) => {
           const up = this.wire.decodeUp(data);
           if (up?.kind === "decision") this.decisions.push(up);
+          if (up?.kind === "share")
+            this.#shared?.take(
+              up,
+              { send: (frame) => stream.write({ data: frame.slice() }), pendingBytes: 0 },
+              performance.now(),
+            );
           if (up?.kind !== "hello" && up?.kind !== "resync") return;
           this.publish();
           for (const frame of this.wire.snapshot()) stream.write({ data: frame });
@@ -155,6 +171,7 @@ export class TableServer {
   }
 
   stop(): void {
+    this.#shared?.stop();
     this.#server.forceShutdown();
   }
 }

@@ -1,0 +1,178 @@
+// A burst with a shared cold prefix over several workers and gateways, real Envoys, whose own requests alone would tell
+// each of them another story of which pod is free. What they tell one another makes it one story.
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { Agent, request, type ServerResponse } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, expect, test } from "vitest";
+import { packageRoot } from "../../agent/package-root.js";
+import { envoyConfig } from "../../demo/envoy-config.js";
+import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
+import { seeded, Words } from "../../demo/workload.js";
+import { TableServer } from "../bench/table-server.js";
+import { renderChatml } from "../wasm/table.js";
+import { Upstream } from "./upstream.js";
+
+const PODS = 4;
+/** Bytes, which are tokens here. */
+const BACKGROUND = 24_000;
+
+const words = new Words();
+const random = seeded(5);
+/** A chat whose prompt has so many tokens, about. */
+const chat = (system: string, user: string) => ({
+  model: "m",
+  messages: [
+    { role: "system", content: system },
+    { role: "user", content: user },
+  ],
+});
+const text = (bytes: number) => words.text(bytes, random).slice(0, bytes);
+
+interface Gateway {
+  port: number;
+  admin: number;
+  envoy: Running;
+}
+
+class Gateways {
+  readonly #folder = mkdtempSync(join(tmpdir(), "warmgate-burst-"));
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 256 });
+  readonly list: Gateway[] = [];
+  readonly held: ServerResponse[] = [];
+  private constructor(
+    readonly pods: Upstream[],
+    readonly table: TableServer,
+  ) {}
+
+  /** So many gateways of so many workers each, before pods that hold every answer back. */
+  static async start(gateways: number, workers: number, shared: boolean): Promise<Gateways> {
+    const pods = await Promise.all(Array.from({ length: PODS }, () => Upstream.start()));
+    const addresses = pods.map((p) => p.address);
+    const table = await TableServer.create(addresses, 10_000, "none");
+    if (shared) table.shareLoads(addresses);
+    const all = new Gateways(pods, table);
+    for (const pod of pods)
+      pod.handler = (_, res) => {
+        all.held.push(res);
+        return true;
+      };
+    const [stream, ...ports] = (await freePorts(1 + 2 * gateways)) as [number, ...number[]];
+    await table.listen(stream);
+    for (let i = 0; i < gateways; i++) {
+      const [port, admin] = ports.slice(2 * i) as [number, number];
+      const config = envoyConfig({
+        gatewayPort: port,
+        adminPort: admin,
+        streamPort: stream,
+        pods: addresses,
+        wasm: join(packageRoot(), "build", "warmgate.wasm"),
+        filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "none" },
+      });
+      const envoy = await startEnvoy(config, join(all.#folder, `${i}.json`), admin, workers);
+      all.list.push({ port, admin, envoy });
+    }
+    return all;
+  }
+
+  /** Waits until every worker has what was published by now. */
+  async settled(workers: number): Promise<void> {
+    for (const { admin } of this.list)
+      await waitFor("the table", async () => {
+        const stats = await envoyStats(admin, "warmgate_");
+        return (
+          stats.get("warmgate_table_entries") === this.table.wire.stats().entries &&
+          (stats.get("warmgate_frames_total") ?? 0) >= 2 * workers
+        );
+      });
+  }
+
+  send(gateway: number, body: object): Promise<number> {
+    const payload = JSON.stringify(body);
+    return new Promise((resolve, reject) => {
+      const req = request(
+        {
+          host: "127.0.0.1",
+          port: this.list[gateway]!.port,
+          method: "POST",
+          path: "/v1/chat/completions",
+          agent: this.#agent,
+          headers: { "content-type": "application/json", "content-length": Buffer.byteLength(payload) },
+        },
+        (res) => {
+          res.resume();
+          res.on("end", () => resolve(res.statusCode!));
+        },
+      );
+      req.on("error", reject);
+      req.end(payload);
+    });
+  }
+
+  release(): void {
+    for (const res of this.held.splice(0)) res.end("{}");
+  }
+
+  async stop(): Promise<void> {
+    this.release();
+    this.#agent.destroy();
+    for (const { envoy } of this.list) await envoy.stop();
+    this.table.stop();
+    for (const pod of this.pods) pod.stop();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+let running: Gateways | null = null;
+afterEach(async () => {
+  await running?.stop();
+  running = null;
+});
+
+/**
+ * Each of four views of the fleet has long prefills under way on three pods, another three each; then 200 requests come
+ * at once. How many of them each pod got. With counts shared, all pods look alike; each view alone has one free pod.
+ */
+async function burst(gateways: number, workers: number, shared: boolean): Promise<number[]> {
+  const all = await Gateways.start(gateways, workers, shared);
+  running = all;
+  const views = gateways * workers;
+  expect(views).toBe(PODS);
+  const background: { view: number; pod: number; body: ReturnType<typeof chat> }[] = [];
+  for (let view = 0; view < views; view++)
+    for (let pod = 0; pod < PODS; pod++) {
+      if (pod === view) continue;
+      // Half of it is cached on the pod where it should go.
+      const body = chat(text(BACKGROUND / 2), text(BACKGROUND / 2));
+      const prompt = renderChatml(body.messages);
+      all.table.cache(pod, prompt, BACKGROUND / 2);
+      background.push({ view, pod, body });
+    }
+  all.table.publish();
+  await all.settled(workers);
+  const answers = background.map(({ view, body }) => all.send(view % gateways, body));
+  const seen = () => all.pods.map((p) => p.seen.length);
+  await waitFor("the background on its pods", async () => seen().every((n) => n === views - 1));
+  // Long enough for every gateway to hear of the others several times.
+  await new Promise((done) => setTimeout(done, 300));
+  const prefix = text(6000);
+  for (let i = 0; i < 200; i++) answers.push(all.send(i % gateways, chat(prefix, text(50))));
+  await waitFor("the burst on its pods", async () => seen().reduce((a, b) => a + b) === answers.length);
+  const counts = seen().map((n) => n - (views - 1));
+  all.release();
+  expect(new Set(await Promise.all(answers))).toEqual(new Set([200]));
+  return counts;
+}
+
+const used = (counts: number[]) => counts.filter((n) => n > 0).length;
+
+test("a burst with a shared cold prefix over two gateways of two workers lands on one or two pods", async () => {
+  const counts = await burst(2, 2, true);
+  expect(used(counts), counts.join(" ")).toBeLessThanOrEqual(2);
+}, 60_000);
+
+test("gateways that do not hear of one another spread the same burst over all pods", async () => {
+  const counts = await burst(4, 1, false);
+  expect(used(counts), counts.join(" ")).toBe(PODS);
+}, 60_000);
