@@ -71,14 +71,30 @@ describe("a request that finds every pod full", () => {
     for (let i = 0; i < 10; i++) host.tick();
     expect(waits(r)).toBe(true);
     expect(host.process.metric("warmgate_queue_requests")).toBe(1n);
+    // At once: no tick comes in between.
     a.end();
-    host.tick();
     expect(through(r)).toBe(true);
     expect(host.process.metric("warmgate_queue_requests")).toBe(0n);
     expect(r.header("x-session-id")).toMatch(/^[0-9a-f]{32}$/);
     r.end();
     b.end();
     expect(total(host, "queued")).toBe(1);
+  });
+
+  test("goes on when a prefill is over, where tokens without a first token are what pods may have", async () => {
+    const saturation = {
+      detector: "concurrency-detector",
+      concurrencyMode: "tokens",
+      maxTokenConcurrency: 100,
+    } as const;
+    const { host } = await gateway(1, {}, { saturation });
+    const running = host.chat(chat("a".repeat(200)));
+    const r = host.chat(chat("b"));
+    expect(waits(r)).toBe(true);
+    running.onResponse("10.0.0.1:8000");
+    expect(waits(r)).toBe(true);
+    running.onResponseBody(10);
+    expect(through(r)).toBe(true);
   });
 
   test("waits also when its body ends with trailers", async () => {
@@ -239,16 +255,16 @@ describe("of those that wait", () => {
   });
 
   test("a newcomer does not pass those of its priority when there is room again", async () => {
-    const { host } = await gateway();
-    const running = host.chat(chat("a"));
+    const { host, agent, rules } = await gateway();
+    host.chat(chat("a"));
     const waiting = host.chat(chat("b"));
-    running.end();
+    const saturation = { detector: "concurrency-detector", maxConcurrency: 2 } as const;
+    host.receive(agent.rules({ ...rules, saturation }, callers));
     const newcomer = host.chat(chat("c"));
     expect(waits(newcomer)).toBe(true);
     const urgent = host.chat(chat("d"), trusted("high"));
     expect(urgent.header(DESTINATION)).toBeDefined();
     urgent.end();
-    host.tick();
     expect([through(waiting), waits(newcomer)]).toEqual([true, true]);
   });
 });

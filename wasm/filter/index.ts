@@ -5,6 +5,7 @@ import { CONTINUE } from "./abi/types";
 import { timingEnd, timingStart } from "./callback-timing";
 import { now } from "./host";
 import { prefillAnswered } from "./prefill";
+import { queueRelease } from "./queue";
 import { onRequestBody, onRequestHeaders, onRequestTrailers } from "./request";
 import { onResponseBody, onResponseHeaders, onStreamEnd } from "./response";
 import { onConfigure, onRootDone, onTick } from "./root";
@@ -91,8 +92,10 @@ export function proxy_on_response_body(id: u32, size: u32, endOfStream: u32): u3
   const s = streamFind(id);
   if (!s) return CONTINUE;
   if (s.firstToken && !endOfStream && !s.holdResponse) return CONTINUE;
+  const first = !s.firstToken;
   enter();
   const action = onResponseBody(s, size, endOfStream != 0);
+  if (first && s.firstToken) queueRelease();
   leave();
   return action;
 }
@@ -101,8 +104,10 @@ export function proxy_on_response_body(id: u32, size: u32, endOfStream: u32): u3
 export function proxy_on_done(id: u32): u32 {
   const s = streamFind(id);
   enter();
-  if (s) onStreamEnd(s);
-  else if (id == root) onRootDone();
+  if (s) {
+    onStreamEnd(s);
+    queueRelease();
+  } else if (id == root) onRootDone();
   leave();
   return 1;
 }

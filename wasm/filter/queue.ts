@@ -21,7 +21,7 @@ import {
 import { MAX_MODELS, RULES_QUEUE_ON } from "../shared/layout";
 import { arenaMark, arenaReturn } from "./abi/memory";
 import { CONTINUE, OK } from "./abi/types";
-import { effectiveContext } from "./host";
+import { effectiveContext, now } from "./host";
 import { C_QUEUE_EVICTED, C_QUEUE_EXPIRED, C_QUEUED, C_SHED, count, queueGauge } from "./metrics";
 import { resume } from "./owed";
 import { answer, EVICTED, NO_ENDPOINTS, Reply, TTL_EXPIRED } from "./replies";
@@ -39,7 +39,7 @@ export const SHED: u32 = 1;
 @inline
 export const WAIT: u32 = 2;
 
-/** Most requests that one tick lets through: each is read and matched anew. */
+/** Most requests let through at a time: each is read and matched anew. */
 // @ts-ignore: decorator
 @inline
 const RELEASES: u32 = 64;
@@ -108,7 +108,7 @@ export function queueForget(s: Stream): void {
   if (i >= 0) leave(i);
 }
 
-/** Lets through whom there is room for, and refuses those whose time is up; from the tick. */
+/** Refuses those whose time is up, and lets through whom there is room for: what other workers gave back, too. */
 export function queueTick(nowNs: u64): void {
   if (!lineLength) return;
   for (let i = lineExpired(nowNs); i >= 0; i = lineExpired(nowNs)) {
@@ -117,6 +117,18 @@ export function queueTick(nowNs: u64): void {
     count(C_QUEUE_EXPIRED);
     refuseWaiting(id, podsReady ? TTL_EXPIRED : NO_ENDPOINTS);
   }
+  letThrough(nowNs);
+}
+
+/**
+ * Lets through whom a request of this worker has made room for, by its first token or its end: Envoy resumes a stream
+ * also from another one's callback, when that is over. Last in a callback, since the contexts of others are in effect then.
+ */
+export function queueRelease(): void {
+  if (lineLength) letThrough(now());
+}
+
+function letThrough(nowNs: u64): void {
   // Without a pod there is nowhere to go; those whose time is up are told so.
   if (!podsReady) return;
   memory.fill(blocked, 0, MAX_MODELS + 1);
