@@ -9,6 +9,7 @@ import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../
 import { type BenchBody, benchBodies } from "./bodies.js";
 import { answeringConfig, benchConfig, histogramQuantile, ROWS, type Row } from "./envoy.js";
 import { load, requestsFor } from "./load.js";
+import { measurePicks, type PickRow } from "./picks.js";
 import { added, median, round1, round2, rounds, sorted } from "./round.js";
 import { streamingPods } from "./streamed-answers.js";
 import { TableServer } from "./table-server.js";
@@ -18,22 +19,33 @@ const program = new Command("npm run bench:gateway --")
     "Measures what the filter adds to a request in a real Envoy, with its controls in the same run.\nEnvoy's only worker has core 0, the client and the pods have core 1.",
   )
   .option("--json <file>", "write the figures to a file instead of standard output")
-  .option("--entries <n>", "prefix entries in the table", Number, 100_000)
-  .option("--pods <n>", "pods in the table", Number, 16)
+  .option("--entries <n>", "prefix entries in the table (default: 100000)", Number)
+  .option("--pods <n>", "pods in the table (default: 16)", Number)
   .option("--seconds <s>", "length of a round", Number, 1)
   .option("--rounds <n>", "rounds of each row", Number, 9)
   .option("--debug-headers <policy>", "all, trusted or none, as in the policy", "trusted")
+  .option(
+    "--profiles",
+    "only what a choice takes under every named profile; with 64 pods and 1,000,000 entries when these are not given",
+  )
   .option("--only <bytes>", "only this body size, and nothing else", Number);
 program.parse(process.argv.slice(2), { from: "user" });
-const o = program.opts<{
+interface Options {
   json?: string;
   entries: number;
   pods: number;
   seconds: number;
   rounds: number;
   debugHeaders: "all" | "trusted" | "none";
+  profiles?: boolean;
   only?: number;
-}>();
+}
+const given = program.opts<Options>();
+const o: Options = {
+  ...given,
+  entries: given.entries ?? (given.profiles ? 1_000_000 : 100_000),
+  pods: given.pods ?? (given.profiles ? 64 : 16),
+};
 
 /** Bytes of a body, and how many different ones there are: together more than the caches hold. */
 const SIZES: [number, number][] = [
@@ -47,6 +59,9 @@ const THROUGHPUT_SIZES: [number, number][] = [
   [16_384, 120],
   [225_280, 16],
 ];
+const PICK_BYTES = 16_384;
+/** Seconds at half load, for a 99th percentile of some ten thousand picks. */
+const PICK_SECONDS = 8;
 const STREAM_FRAMES = 500;
 const CHANGES_PER_SECOND = 20_000;
 
@@ -73,7 +88,8 @@ const addresses = podPorts.map((p) => `127.0.0.1:${p}`);
 say(`a table of ${o.entries} entries over ${o.pods} pods`);
 const server = await TableServer.create(addresses, o.entries, o.debugHeaders);
 const bodies = new Map<number, BenchBody[]>();
-const wanted = o.only === undefined ? [...SIZES, ...THROUGHPUT_SIZES] : SIZES.filter(([s]) => s === o.only);
+const only = o.profiles ? PICK_BYTES : o.only;
+const wanted = only === undefined ? [...SIZES, ...THROUGHPUT_SIZES] : SIZES.filter(([s]) => s === only);
 if (wanted.length === 0) program.error(`error: --only is one of ${SIZES.map(([s]) => s).join(", ")}`);
 for (const [size, count] of wanted) if (!bodies.has(size)) bodies.set(size, benchBodies(size, count, size));
 let next = 0;
@@ -107,10 +123,47 @@ async function gateway(timeCallbacks: boolean): Promise<Running> {
 let envoy: Running | undefined;
 let pods: Running | undefined;
 try {
-  envoy = await gateway(false);
+  pin(process.pid, 1);
+  const result = {
+    ...(o.profiles ? { pick: await picks() } : await filterCost()),
+    options: o,
+    machine: { cpu: cpus()[0]?.model, cores: cpus().length, load: round1(loadavg()[0]!) },
+  };
+  const text = `${JSON.stringify(result, null, 2)}\n`;
+  if (o.json) writeFileSync(o.json, text);
+  else process.stdout.write(text);
+} finally {
+  server.stop();
+  await Promise.all([envoy?.stop(), pods?.stop()]);
+  rmSync(folder, { recursive: true, force: true });
+}
+process.exit(0);
+
+async function answeringPods(): Promise<void> {
   pods = await startEnvoy(answeringConfig(podPorts, upAdmin), join(folder, "pods.json"), upAdmin, 1);
   pin(pods.pid, 1);
-  pin(process.pid, 1);
+}
+
+async function picks(): Promise<PickRow[]> {
+  await answeringPods();
+  return measurePicks({
+    server,
+    bodies: bodies.get(PICK_BYTES)!,
+    requests: requestsOf(PICK_BYTES),
+    port: on,
+    adminPort: admin,
+    seconds: PICK_SECONDS,
+    start: async () => {
+      envoy = await gateway(true);
+      return envoy;
+    },
+    say,
+  });
+}
+
+async function filterCost(): Promise<Record<string, unknown>> {
+  envoy = await gateway(false);
+  await answeringPods();
 
   const rows: object[] = [];
   const addedRows: object[] = [];
@@ -150,25 +203,15 @@ try {
 
   if (o.only === undefined) {
     result["throughput"] = await throughput(envoy.pid);
-    await pods.stop();
+    await pods?.stop();
     result["stream"] = await streamCost(envoy.pid);
     await envoy.stop();
-    pods = await startEnvoy(answeringConfig(podPorts, upAdmin), join(folder, "pods.json"), upAdmin, 1);
-    pin(pods.pid, 1);
+    await answeringPods();
     envoy = await gateway(true);
     result["longestCallbackMs"] = await longestCallback();
   }
-  result["options"] = o;
-  result["machine"] = { cpu: cpus()[0]?.model, cores: cpus().length, load: round1(loadavg()[0]!) };
-  const text = `${JSON.stringify(result, null, 2)}\n`;
-  if (o.json) writeFileSync(o.json, text);
-  else process.stdout.write(text);
-} finally {
-  server.stop();
-  await Promise.all([envoy?.stop(), pods?.stop()]);
-  rmSync(folder, { recursive: true, force: true });
+  return result;
 }
-process.exit(0);
 
 /**
  * Requests a second that the worker can carry with 8 connections: what was measured, divided by the share of the time

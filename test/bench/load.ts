@@ -25,12 +25,16 @@ export function requestsFor(bodies: Buffer[]): Buffer[] {
   );
 }
 
-/** Keeps `connections` busy for `seconds`; each connection walks the requests from another start. */
+/**
+ * Keeps `connections` busy for `seconds`; each connection walks the requests from another start. With `rate`, requests
+ * a second over all, a connection sends its next one when that is due.
+ */
 export async function load(
   port: number,
   requests: Buffer[],
   connections: number,
   seconds: number,
+  rate = Number.POSITIVE_INFINITY,
 ): Promise<LoadResult> {
   const latenciesUs: number[] = [];
   let done = 0;
@@ -38,6 +42,7 @@ export async function load(
   let firstFailure = "";
   const start = performance.now();
   const stopAt = start + seconds * 1000;
+  const everyMs = (connections * 1000) / rate;
   await Promise.all(
     Array.from({ length: connections }, (_, c) => {
       let next = Math.floor((c * requests.length) / connections);
@@ -48,7 +53,14 @@ export async function load(
         let head = "";
         let missing = -1;
         let chunked = false;
+        let dueAt = start + (everyMs * c) / connections;
         const send = () => {
+          const early = dueAt - performance.now();
+          if (early >= 1) {
+            setTimeout(send, early);
+            return;
+          }
+          dueAt += everyMs;
           if (performance.now() >= stopAt) {
             socket.destroy();
             resolve();

@@ -1,5 +1,5 @@
 // What the scheduler's tests need of wasm/core and wasm/filter's reading of sections, as a module of its own.
-import { matchClear, matchPut } from "../../wasm/core/match";
+import { bestMatch, matchClear, matchPrompt, matchPut } from "../../wasm/core/match";
 import {
   ANY_MODEL,
   pick,
@@ -14,12 +14,21 @@ import {
 } from "../../wasm/core/pick";
 import { columnsRead } from "../../wasm/core/pod-columns";
 import { podSetCounts, podSetTokens, podsRead } from "../../wasm/core/pods";
-import { policyRead } from "../../wasm/core/policy";
+import { blockBytes, blockKey, policyRead } from "../../wasm/core/policy";
 import { recencyClear } from "../../wasm/core/recency";
 import { factsHeader, factsSet } from "../../wasm/core/request-facts";
 import { sessionHits, sessionMoves, sessionsClear } from "../../wasm/core/session-table";
 import { fnv64 } from "../../wasm/shared/fnv";
-import { HEAD_BYTES, HEAD_KIND, KIND_COLUMNS, KIND_PODS, KIND_POLICY } from "../../wasm/shared/layout";
+import { hashBlocks } from "../../wasm/shared/hash";
+import { HEAD_BYTES, HEAD_KIND, KIND_COLUMNS, KIND_INSIDE, KIND_PODS, KIND_POLICY } from "../../wasm/shared/layout";
+import {
+  FRAME_GAP,
+  FRAME_REFUSED,
+  FRAME_SECTION,
+  FRAME_TOO_LARGE,
+  readerInit,
+  readFrame,
+} from "../../wasm/shared/table-reader";
 
 export {
   factsSet,
@@ -49,7 +58,7 @@ export function inputAt(): usize {
 
 /** Takes a section from a frame of `n` bytes at the input; true when it was read. */
 export function section(n: u32, nowNs: u64): bool {
-  const kind = load<u16>(input, HEAD_KIND);
+  const kind = load<u16>(input, HEAD_KIND) & ~KIND_INSIDE;
   const p = input + HEAD_BYTES;
   const length = n - HEAD_BYTES;
   if (kind == KIND_POLICY) return policyRead(p, length);
@@ -77,4 +86,32 @@ export function hits(): u64 {
 }
 export function moves(): u64 {
   return sessionMoves;
+}
+
+const hashes: usize = heap.alloc(131072);
+
+/** Makes room for a table of at most so many bytes, for `frame`. */
+export function table(limit: u32): void {
+  readerInit(limit);
+}
+
+/** Takes any frame of `n` bytes at the input; false when it was refused. */
+export function frame(n: u32, nowNs: u64): bool {
+  const status = readFrame(input, n);
+  if (status == FRAME_SECTION) section(n, nowNs);
+  return status != FRAME_REFUSED && status != FRAME_GAP && status != FRAME_TOO_LARGE;
+}
+
+/** Hashes the prompt of `n` bytes at the input; its blocks. */
+export function hashPrompt(n: u32, root: u64): u32 {
+  const count = min(n / blockBytes, 16384);
+  hashBlocks(blockKey, root, input, count, blockBytes, hashes);
+  return count;
+}
+
+/** Looks a hashed prompt up and picks, as the filter does; a token is a byte. */
+export function lookUpAndPick(count: u32, model: u32, nowNs: u64): u32 {
+  matchPrompt(hashes, count, blockBytes, 1, false, nowNs / 1000000);
+  const spread = load<u64>(hashes + (<usize>min(count - 1, bestMatch()) << 3));
+  return pick(model, <f64>(count * blockBytes), spread, 1, nowNs);
 }

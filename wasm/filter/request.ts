@@ -58,6 +58,7 @@ import {
 import { sipHi, sipLo, siphash128, siphash64 } from "../shared/siphash";
 import { Text, text } from "./abi/memory";
 import { BUFFER_REQUEST_BODY, CONTINUE, MAP_REQUEST, OK, STOP } from "./abi/types";
+import { timingHashed, timingPicked } from "./callback-timing";
 import { bodyLimit, bodyMode, sessionCookie, sessionKey0, sessionKey1 } from "./configuration";
 import { writeCandidates } from "./destination";
 import { buffer, getHeader, now, random, resultAt, resultSize, scratch, setHeader } from "./host";
@@ -398,6 +399,7 @@ function schedule(s: Stream, usable: bool, t0: u64): u32 {
   const root = saltLen ? siphash64(saltKey0 ^ foundRoot, saltKey1, saltPtr, saltLen) : foundRoot;
   const blocks = min(outLen, RENDER_BYTES) / blockBytes;
   hashBlocks(blockKey, root, outPtr, blocks, blockBytes, hashes);
+  timingHashed(t0);
   const ends = promptIsComplete && blocks * blockBytes == outLen;
   matchPrompt(hashes, blocks, blockBytes, foundBytesPerToken, ends, t0 / 1000000);
   // The first block that no pod holds: what many prompts share says nothing of where this one should go.
@@ -437,6 +439,7 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   if (hidden) podsShow();
   count(C_CANDIDATES, pickCandidates);
   count(C_PASSED, pickPassed);
+  timingPicked();
   // What a part took is only told in debug headers; each reading of the clock leaves the module.
   const t2 = debugShown(s) ? now() : t0;
   if (!found) {

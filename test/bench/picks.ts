@@ -1,0 +1,114 @@
+// What a choice takes under each named profile: look-up and pick inside Envoy at half the load that the worker can carry,
+// and the same code in Node.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { packageRoot } from "../../agent/package-root.js";
+import { NAMED_PROFILES } from "../../agent/policy/named-profiles.js";
+import type { Running } from "../../demo/processes.js";
+import { policy, schedulingOf } from "../wasm/table.js";
+import type { BenchBody } from "./bodies.js";
+import { histogramQuantile } from "./envoy.js";
+import { load } from "./load.js";
+import { median, round1, round2, sorted } from "./round.js";
+import type { TableServer } from "./table-server.js";
+
+const CONNECTIONS = 16;
+
+export interface PickRow {
+  profile: string;
+  /** Look-up and pick in Envoy, µs of the clock. Envoy's histograms have two significant digits. */
+  medianUs: number;
+  p99Us: number;
+  /** Median of scan, rendering and hashing, µs. */
+  scanHashUs: number;
+  /** Look-up and pick in Node, µs. */
+  nodeUs: number;
+  nodeP99Us: number;
+  /** Requests a second that were sent: half of what 16 connections get out of the gateway. */
+  rps: number;
+}
+
+export interface PicksOptions {
+  server: TableServer;
+  bodies: BenchBody[];
+  requests: Buffer[];
+  port: number;
+  adminPort: number;
+  seconds: number;
+  /** Starts the gateway with timed callbacks; it has its table when this resolves. */
+  start(): Promise<Running>;
+  say(line: string): void;
+}
+
+/** Measures every named profile, on an Envoy of its own: a histogram cannot be emptied. @throws when a request fails. */
+export async function measurePicks(o: PicksOptions): Promise<PickRow[]> {
+  const rows: PickRow[] = [];
+  for (const profile of Object.keys(NAMED_PROFILES)) {
+    o.server.wire.setPolicy({ ...policy, scheduling: schedulingOf({ profile }) });
+    o.server.publish();
+    const node = await inNode(o.server, o.bodies);
+    const envoy = await o.start();
+    try {
+      const full = await load(o.port, o.requests, CONNECTIONS, 2);
+      const rate = full.requests / full.seconds / 2;
+      const half = await load(o.port, o.requests, CONNECTIONS, o.seconds, rate);
+      for (const { failed, firstFailure } of [full, half])
+        if (failed) throw new Error(`${failed} requests failed (profile ${profile}): ${firstFailure}`);
+      const us = async (name: string, q: string) =>
+        round1((await histogramQuantile(o.adminPort, name, q)) / 1000);
+      const row = {
+        profile,
+        medianUs: await us("warmgate_pick_duration_ns", "50"),
+        p99Us: await us("warmgate_pick_duration_ns", "99"),
+        scanHashUs: await us("warmgate_prompt_duration_ns", "50"),
+        nodeUs: round2(median(node)),
+        nodeP99Us: round2(sorted(node)[Math.floor(node.length * 0.99)]!),
+        rps: Math.round(half.requests / half.seconds),
+      };
+      rows.push(row);
+      o.say(
+        `${profile}: pick ${row.medianUs} µs, p99 ${row.p99Us}; scan and hash ${row.scanHashUs}; in Node ${row.nodeUs}, p99 ${row.nodeP99Us}`,
+      );
+    } finally {
+      await envoy.stop();
+    }
+  }
+  return rows;
+}
+
+const PICKS = 20_000;
+/** More than any table of the bench. */
+const TABLE_BYTES = 1 << 30;
+
+/** What single picks take in Node over the same table and prompts, µs. */
+async function inNode(server: TableServer, bodies: BenchBody[]): Promise<number[]> {
+  const module = await WebAssembly.compile(readFileSync(join(packageRoot(), "build", "pick-test.wasm")));
+  const { exports } = await WebAssembly.instantiate(module, {});
+  const x = exports as Record<string, (...args: (number | bigint)[]) => number>;
+  const memory = exports["memory"] as WebAssembly.Memory;
+  const put = (bytes: Uint8Array) => new Uint8Array(memory.buffer).set(bytes, x["inputAt"]!() >>> 0);
+  x["_initialize"]!();
+  x["table"]!(TABLE_BYTES);
+  let nowNs = BigInt(Date.now()) * 1_000_000n;
+  for (const frame of server.wire.snapshot()) {
+    put(frame);
+    if (!x["frame"]!(frame.length, nowNs)) throw new Error("pick-test.wasm refused a frame of the table");
+  }
+  const root = server.wire.root(server.model, "", "");
+  const times: number[] = [];
+  for (let i = 0; i < PICKS; i++) {
+    const { prompt } = bodies[i % bodies.length]!;
+    put(prompt);
+    const blocks = x["hashPrompt"]!(prompt.length, root);
+    x["factsSet"]!(BigInt(i + 1), 0n, BigInt(i * 7919 + 1));
+    nowNs += 1_000_000n;
+    const start = process.hrtime.bigint();
+    const found = x["lookUpAndPick"]!(blocks, server.model, nowNs);
+    const end = process.hrtime.bigint();
+    if (!found) throw new Error("pick-test.wasm found no pod");
+    x["pickCommit"]!(x["picked"]!(0), nowNs);
+    // The first ones are not compiled yet.
+    if (i >= PICKS / 10) times.push(Number(end - start) / 1000);
+  }
+  return times;
+}
