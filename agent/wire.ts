@@ -177,8 +177,11 @@ export interface RulesProgram {
 /** The disaggregation section: agent/policy/disaggregation.ts has the document's side. */
 export interface DisaggregationProgram {
   mode: "none" | "pays" | "always";
-  /** Uncached tokens. */
+  by: "gateway" | "sidecar";
+  /** Uncached tokens above which a split is considered. */
   threshold: number;
+  /** Tokens of the shortest prompt that is considered. */
+  promptTokens: number;
   timeoutMs: number;
   onFailure: "local" | "error";
   maxConcurrent: number;
@@ -601,9 +604,6 @@ export class Wire {
       this.#named(`Handler.${p.handler}`),
       p.main,
       p.prefill ?? this.#number("noProfile"),
-      this.#named(`Decider.${p.decider.kind}`),
-      p.decider.uncachedTokens,
-      p.decider.promptTokens,
       p.profileHeader,
     );
     for (const header of p.headers) {
@@ -728,8 +728,10 @@ export class Wire {
           d.maxConcurrent,
           d.maxBodyBytes,
           d.blocksExpireMs,
+          d.promptTokens,
           d.transferTokensPerSecond,
           d.stallWeight,
+          d.by === "gateway" ? 0 : 1,
         ),
       );
     this.#queue("disaggregation", this.#sections.disaggregation);

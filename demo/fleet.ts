@@ -12,6 +12,7 @@ import {
   type SimulatedPod,
   startAgent,
   startEnvoy,
+  startSidecar,
   startSimulatedPod,
   waitFor,
 } from "./processes.js";
@@ -44,6 +45,8 @@ export interface FleetOptions {
   scheduling?: object;
   /** How often the agent reads the pods' metrics, as its configuration says it ("50ms"). */
   scrapeInterval?: string;
+  /** A sidecar in front of each decode pod. */
+  sidecars?: boolean;
   /** More flags for every pod. */
   podFlags?: Record<string, string | number>;
 }
@@ -74,6 +77,9 @@ export class Fleet {
   agentPort = 0;
   streamPort = 0;
   #podPorts: number[] = [];
+  /** Port of each pod's sidecar, where there are any. */
+  #sidecarPorts: number[] = [];
+  readonly #sidecars: Running[] = [];
   readonly #sessionKey = randomBytes(32).toString("hex");
   #wasm: string;
   #version = 0;
@@ -90,6 +96,7 @@ export class Fleet {
     fleet.adminPort = options.adminPort || ports[1]!;
     [fleet.controlPort, fleet.agentPort, fleet.streamPort] = ports.slice(2, 5) as [number, number, number];
     fleet.#podPorts = ports.slice(5);
+    if (options.sidecars) fleet.#sidecarPorts = await freePorts(options.pods);
     return fleet;
   }
 
@@ -98,7 +105,22 @@ export class Fleet {
   }
 
   #addresses(wanted: (role: string) => boolean): string[] {
-    return this.pods.flatMap((p, i) => (wanted(this.#role(i)) ? [`127.0.0.1:${p.port}`] : []));
+    return this.pods.flatMap((_, i) => (wanted(this.#role(i)) ? [this.#address(i)] : []));
+  }
+
+  /** Where requests for pod i go: to its sidecar, if it has one. */
+  #address(i: number): string {
+    const sidecar = this.#role(i) === "decode" ? this.#sidecarPorts[i] : undefined;
+    return `127.0.0.1:${sidecar ?? this.pods[i]!.port}`;
+  }
+
+  /** Starts the sidecars of decode pods, which may fetch from all others. */
+  async startSidecars(): Promise<void> {
+    const allowlist = join(this.folder, "allowlist");
+    writeFileSync(allowlist, this.#addresses((role) => role !== "decode").join("\n"));
+    for (const [i, pod] of this.pods.entries())
+      if (this.#role(i) === "decode")
+        this.#sidecars.push(await startSidecar(this.#sidecarPorts[i]!, pod.port, allowlist));
   }
 
   /** Starts all pods, cold. */
@@ -146,7 +168,7 @@ export class Fleet {
             },
             pods: this.pods.map((p, i) => ({
               name: p.name,
-              address: `127.0.0.1:${p.port}`,
+              address: this.#address(i),
               role: this.#role(i),
               events: `tcp://127.0.0.1:${p.eventsPort}`,
               replay: `tcp://127.0.0.1:${p.replayPort}`,
@@ -245,6 +267,7 @@ export class Fleet {
 
   /** Ends everything and removes the folder. */
   async stop(): Promise<void> {
+    await Promise.all(this.#sidecars.map((sidecar) => sidecar.stop()));
     await Promise.all([this.envoy?.stop(), this.agent?.stop(), ...this.pods.map((p) => p.running.stop())]);
     rmSync(this.folder, { recursive: true, force: true });
   }

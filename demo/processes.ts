@@ -139,6 +139,30 @@ export async function startAgent(configFile: string, httpPort: number): Promise<
   return running;
 }
 
+/** Starts `warmgate sidecar` for the engine at `enginePort`; it may fetch from the addresses in `allowlistFile`. */
+export async function startSidecar(
+  port: number,
+  enginePort: number,
+  allowlistFile: string,
+): Promise<Running> {
+  const flags = {
+    host: "127.0.0.1",
+    port,
+    "vllm-port": enginePort,
+    "secure-proxy": "false",
+    "allowlist-file": allowlistFile,
+  };
+  const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
+  const child = spawn(
+    process.execPath,
+    [join(packageRoot(), "dist", "agent", "cli.js"), "sidecar", ...args],
+    { stdio: ["ignore", "ignore", "pipe"] },
+  );
+  const running = new Running("sidecar", child);
+  await waitFor("sidecar", () => answers(`http://127.0.0.1:${port}/health`), running);
+  return running;
+}
+
 /** Starts Envoy on a configuration that is written to `file`, and waits until it is live. */
 export async function startEnvoy(
   config: object,

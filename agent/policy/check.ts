@@ -54,10 +54,7 @@ export function checkPolicy(value: unknown, modules: readonly string[] = []): Ch
   // What was written in the older spelling is told of where it was written.
   const told = (list: Mistake[]) =>
     older ? list.map(({ path, message }) => ({ path: older.written(path), message })) : list;
-  mistakes.push(
-    ...told([...compiled.mistakes, ...deciderMistakes(policy)]),
-    ...ruleMistakes(policy, policy.trust.callers),
-  );
+  mistakes.push(...told(compiled.mistakes), ...ruleMistakes(policy, policy.trust.callers));
   if (mistakes.length > 0) return { right: false, mistakes };
   return {
     right: true,
@@ -109,20 +106,6 @@ function contradictionsOf({ scheduling, limits }: PolicyInput): Mistake[] {
       at(["limits", "staleMax"], `must be from 5s to 720h, not ${limits.staleMax}`);
   }
   return mistakes;
-}
-
-// In the gateway disaggregation.threshold and split say when a prompt is split: a second answer would go unheard.
-function deciderMistakes({ scheduling, disaggregation }: Policy): Mistake[] {
-  if (disaggregation.mode !== "gateway") return [];
-  const message =
-    "cannot stand beside disaggregation.mode: gateway, which splits by disaggregation.threshold and disaggregation.split; write it there";
-  return scheduling.plugins.flatMap(({ type, parameters }, i) => {
-    const path = ["scheduling", "plugins", i];
-    if (PLUGIN_TYPES.get(type)?.kind === "decider") return [{ path: [...path, "type"], message }];
-    const own =
-      type === "pd-profile-handler" && isObject(parameters) && Object.hasOwn(parameters, "threshold");
-    return own ? [{ path: [...path, "parameters", "threshold"], message }] : [];
-  });
 }
 
 function completed(input: PolicyInput): Policy {

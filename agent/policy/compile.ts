@@ -1,10 +1,11 @@
 // A whole policy → the program that gateways and agent run. Pure; the catalogue says what each plugin type is.
 import { durationMs } from "../config/duration.js";
 import { type Mistake, nearest, type Path } from "../config/validate.js";
-import type { RulesProgram } from "../wire.js";
+import type { DisaggregationProgram, RulesProgram } from "../wire.js";
 import { Build } from "./build.js";
+import { disaggregationNotes, disaggregationProgram } from "./disaggregation.js";
 import type { Policy, Scheduling } from "./document.js";
-import { type Declared, type Handling, handlingOf, SINGLE } from "./handlers.js";
+import { type Decider, type Declared, type Handling, handlingOf, SINGLE } from "./handlers.js";
 import { readParameters } from "./parameters.js";
 import { PLUGIN_TYPES, PROFILE_KINDS, runningTypes, UNUSED_SECTIONS } from "./plugin-catalogue.js";
 import type { OpParts, PluginKind, PluginType } from "./plugin-type.js";
@@ -15,6 +16,7 @@ import { type ScrapeProgram, scrapeProgramOf } from "./scrapers.js";
 /** What is run of a policy. */
 export interface PolicyProgram {
   scheduling: SchedulingProgram;
+  disaggregation: DisaggregationProgram;
   scrape: ScrapeProgram;
   bodyReadBytes: number;
   blockBytes: number;
@@ -59,9 +61,11 @@ export function compilePolicy(policy: Policy, modules: readonly string[] = []): 
   );
   const attributes = new Set(scrape.attributes.flatMap(({ metrics }) => metrics.map((m) => m.attribute)));
   const build = new Build(new Set([...attributes, ...modules]), mistakes);
+  const { decider, ...program } = compileScheduling(scheduling, declared, build, mistakes, notes);
   return {
     program: {
-      scheduling: compileScheduling(scheduling, declared, build, mistakes, notes),
+      scheduling: program,
+      disaggregation: disaggregationProgram(policy.disaggregation, decider),
       scrape,
       bodyReadBytes: limits.bodyReadBytes,
       blockBytes: limits.blockBytes,
@@ -72,7 +76,7 @@ export function compilePolicy(policy: Policy, modules: readonly string[] = []): 
       rules: compileRules(policy, policy.trust.callers),
     },
     mistakes,
-    notes: [...notes, ...ruleNotes(policy)],
+    notes: [...notes, ...disaggregationNotes(policy.disaggregation, decider), ...ruleNotes(policy)],
   };
 }
 
@@ -136,7 +140,7 @@ function compileScheduling(
   build: Build,
   mistakes: Mistake[],
   notes: Note[],
-): SchedulingProgram {
+): SchedulingProgram & { decider: Decider | null } {
   const { schedulingProfiles: given } = scheduling;
   const handlers = [...declared.values()].filter((d) => d?.kind === "handler");
   const handlings = handlers.filter((d) => PLUGIN_TYPES.get(d!.type)!.runs?.as === "handler").map((d) => d!);
@@ -169,12 +173,7 @@ function compileScheduling(
     // One profile with both role filters: the older documents' way to say that it serves both kinds of pods.
     const refs = new Set(given[0]?.plugins.map(({ pluginRef }) => declared.get(pluginRef)?.type));
     if (refs.has("decode-filter") && refs.has("prefill-filter"))
-      handling = {
-        handler: "Disaggregated",
-        main: 0,
-        prefill: 0,
-        decider: { kind: "Prefix", uncachedTokens: 10, promptTokens: 0 },
-      };
+      handling = { ...SINGLE, handler: "Disaggregated", prefill: 0 };
   }
   for (const [i, { type, name }] of scheduling.plugins.entries()) {
     const kind = declared.get(name ?? type)?.kind;

@@ -1,15 +1,18 @@
 // Disaggregation in the policy: when a prefill runs on another pod than its decode. docs/disaggregation.md explains it.
 import { type Static, Type } from "typebox";
 import { DURATION_PATTERN, durationMs } from "../config/duration.js";
+import type { Mistake } from "../config/validate.js";
 import type { DisaggregationProgram } from "../wire.js";
+import type { Decider } from "./handlers.js";
 
 const Duration = (fallback: string, description: string) =>
   Type.String({ pattern: DURATION_PATTERN, examples: ["500ms", "30s"], default: fallback, description });
 
 const keys = {
-  mode: Type.Union([Type.Literal("none"), Type.Literal("gateway")], {
+  mode: Type.Union([Type.Literal("none"), Type.Literal("gateway"), Type.Literal("sidecar")], {
     default: "none",
-    description: "One pod does all, or the gateway sends prefills to prefill pods",
+    description:
+      "One pod does all; the gateway sends prefills to prefill pods; or it names them to the decode pods' sidecars",
   }),
   threshold: Type.Integer({
     minimum: 0,
@@ -72,11 +75,16 @@ export const DEFAULT_DISAGGREGATION: Disaggregation = {
   stallWeight: 1,
 };
 
-/** What gateways run of it. */
-export function disaggregationProgram(d: Disaggregation): DisaggregationProgram {
+/** What gateways run of it. A decider of the scheduling configuration says when to split, in place of `d`. */
+export function disaggregationProgram(d: Disaggregation, decider: Decider | null): DisaggregationProgram {
+  const by = d.mode === "sidecar" ? "sidecar" : "gateway";
+  const split = decider === null ? d.split : decider.kind === "never" ? "none" : "always";
   return {
-    mode: d.mode === "none" ? "none" : d.split,
-    threshold: d.threshold,
+    mode: d.mode === "none" ? "none" : split,
+    by,
+    // llm-d splits from so many tokens on, we above.
+    threshold: decider === null ? d.threshold : Math.max(0, decider.uncachedTokens - 1),
+    promptTokens: decider?.promptTokens ?? 0,
     timeoutMs: durationMs(d.timeout),
     onFailure: d.onFailure,
     maxConcurrent: d.maxConcurrent,
@@ -85,4 +93,17 @@ export function disaggregationProgram(d: Disaggregation): DisaggregationProgram 
     transferTokensPerSecond: d.transferTokensPerSecond,
     stallWeight: d.stallWeight,
   };
+}
+
+/** What of the two, the document's section and a decider, does not act as it is written. */
+export function disaggregationNotes(d: Disaggregation, decider: Decider | null): Mistake[] {
+  if (decider === null) return [];
+  if (d.mode === "none")
+    return [{ path: decider.path, message: "splits nothing while disaggregation.mode is none" }];
+  return (["threshold", "split"] as const)
+    .filter((key) => d[key] !== DEFAULT_DISAGGREGATION[key])
+    .map((key) => ({
+      path: ["disaggregation", key],
+      message: "is not used: the scheduling configuration says itself when a prompt is split",
+    }));
 }

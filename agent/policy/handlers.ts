@@ -5,7 +5,7 @@ import type { ParameterRule, Parameters } from "./parameters.js";
 import type { PluginKind, PluginRow } from "./plugin-type.js";
 import type { SchedulingProgram } from "./program.js";
 
-/** Uncached tokens from which a prompt is prefilled elsewhere, where no decider says so. */
+/** llm-d's own; where nobody wrote a threshold, disaggregation.threshold is what counts. */
 const SPLIT_TOKENS = 10;
 const WRITES_HEADERS = "the gateway writes the headers of a split by itself";
 
@@ -57,14 +57,23 @@ export interface Declared {
   path: Path;
 }
 
-export type Handling = Pick<SchedulingProgram, "handler" | "main" | "prefill" | "decider">;
+/** When a scheduling configuration has prompts prefilled on another pod. */
+export interface Decider {
+  kind: "never" | "prefix" | "always";
+  /** Tokens that the decode pod must lack at least. */
+  uncachedTokens: number;
+  /** Tokens that the prompt must have at least. */
+  promptTokens: number;
+  /** Leads to where that is written. */
+  path: Path;
+}
 
-export const SINGLE: Handling = {
-  handler: "Single",
-  main: 0,
-  prefill: null,
-  decider: { kind: "Never", uncachedTokens: 0, promptTokens: 0 },
-};
+export interface Handling extends Pick<SchedulingProgram, "handler" | "main" | "prefill"> {
+  /** null where the configuration leaves it to `disaggregation`. */
+  decider: Decider | null;
+}
+
+export const SINGLE: Handling = { handler: "Single", main: 0, prefill: null, decider: null };
 
 /** What a handler makes of the profiles, by name. */
 export function handlingOf(
@@ -93,7 +102,9 @@ export function handlingOf(
       prefill: index(p.text("prefillProfile"), path),
       decider: by
         ? deciderOf(by, [...path, "deciderPluginName"], declared, mistakes)
-        : { kind: "Prefix", uncachedTokens: p.number("threshold"), promptTokens: 0 },
+        : p.has("threshold")
+          ? prefixBased(p.number("threshold"), 0, [...path, "threshold"])
+          : null,
     };
   }
   if (handler.type === "disagg-profile-handler") {
@@ -111,7 +122,7 @@ export function handlingOf(
       prefill: index(String(named["prefill"] ?? "prefill"), [...path, "profiles"]),
       decider:
         deciders["prefill"] === undefined
-          ? { kind: "Prefix", uncachedTokens: SPLIT_TOKENS, promptTokens: 0 }
+          ? null
           : deciderOf(String(deciders["prefill"]), [...path, "deciders", "prefill"], declared, mistakes),
     };
   }
@@ -123,18 +134,24 @@ function deciderOf(
   path: Path,
   declared: ReadonlyMap<string, Declared | null>,
   mistakes: Mistake[],
-): Handling["decider"] {
+): Decider | null {
   const plugin = declared.get(ref);
   if (plugin?.kind !== "decider") {
     if (plugin !== null)
       mistakes.push({ path, message: `no decider is called ${JSON.stringify(ref)}; list it under plugins` });
-    return SINGLE.decider;
+    return null;
   }
-  if (plugin.type === "always-disagg-pd-decider")
-    return { kind: "Always", uncachedTokens: 0, promptTokens: 0 };
-  return {
-    kind: "Prefix",
-    uncachedTokens: plugin.parameters.number("nonCachedTokens"),
-    promptTokens: plugin.parameters.number("promptTokens"),
-  };
+  const { type, parameters } = plugin;
+  if (type === "always-disagg-pd-decider")
+    return { kind: "always", uncachedTokens: 0, promptTokens: 0, path: plugin.path.slice(0, -1) };
+  return prefixBased(
+    parameters.number("nonCachedTokens"),
+    parameters.number("promptTokens"),
+    plugin.path.slice(0, -1),
+  );
+}
+
+/** llm-d: 0 uncached tokens mean never. */
+function prefixBased(uncachedTokens: number, promptTokens: number, path: Path): Decider {
+  return { kind: uncachedTokens === 0 ? "never" : "prefix", uncachedTokens, promptTokens, path };
 }

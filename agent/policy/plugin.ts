@@ -2,7 +2,6 @@
 import fp from "fastify-plugin";
 import { Gauge } from "prom-client";
 import { columnRows } from "../load/column-rows.js";
-import { disaggregationProgram } from "./disaggregation.js";
 import { needsColumns } from "./program.js";
 import type { ActivePolicy, PolicyStore } from "./store.js";
 
@@ -15,8 +14,8 @@ declare module "fastify" {
 export default fp<{ store: PolicyStore }>(
   async (app, { store }) => {
     const log = app.pino.child({ component: "policy" });
-    const put = ({ version, program, policy }: ActivePolicy) => {
-      app.wire.setDisaggregation(disaggregationProgram(policy.disaggregation));
+    const put = ({ version, program }: ActivePolicy) => {
+      app.wire.setDisaggregation(program.disaggregation);
       app.wire.setRules(program.rules);
       app.wire.setPolicy({
         version,

@@ -110,8 +110,6 @@ export interface SchedulingProgram {
   main: number;
   /** Index of the profile of prefill pods. */
   prefill: number | null;
-  /** When a prompt is prefilled elsewhere. */
-  decider: { kind: "Never" | "Prefix" | "Always"; uncachedTokens: number; promptTokens: number };
   /** Request headers that operations look at, in lower case. */
   headers: string[];
   /** Index of the header that names the profile. */

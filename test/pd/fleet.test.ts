@@ -10,7 +10,10 @@ afterEach(async () => {
   await fleet?.stop();
 });
 
-async function start(podFlags: Record<string, string | number> = {}): Promise<void> {
+async function start(
+  podFlags: Record<string, string | number> = {},
+  mode: "gateway" | "sidecar" = "gateway",
+): Promise<void> {
   fleet = await Fleet.create({
     pods: 2,
     blocks: 4096,
@@ -20,10 +23,12 @@ async function start(podFlags: Record<string, string | number> = {}): Promise<vo
     gatewayPort: 0,
     adminPort: 0,
     role: (i) => (i === 0 ? "prefill" : "decode"),
-    disaggregation: { mode: "gateway", split: "always", threshold: 64 },
+    disaggregation: { mode, split: "always", threshold: 64 },
     podFlags,
+    sidecars: mode === "sidecar",
   });
   await fleet.startPods();
+  if (mode === "sidecar") await fleet.startSidecars();
   await fleet.startAgent();
   await fleet.startEnvoy();
   await fleet.gatewayReady();
@@ -50,26 +55,30 @@ const streamedText = (sse: string) =>
     .map((choice) => choice?.text ?? choice?.delta?.content ?? "")
     .join("");
 
-test("the decode pod gives the prefill pod's own text, streamed and not, and computes none of the prompts", async () => {
-  await start();
-  const [prefill] = fleet.pods;
-  for (let i = 0; i < 12; i++) {
-    const prompt = words.text(400, random);
-    const chat = i % 2 === 0;
-    const body = chat ? { messages: [{ role: "user", content: prompt }] } : { prompt };
-    const path = chat ? "/v1/chat/completions" : "/v1/completions";
-    const stream = i % 4 > 1;
-    const split = await ask(fleet.gatewayPort, { ...body, stream }, path);
-    expect(split.response.status).toBe(200);
-    expect(split.response.headers.get("x-prefill-pod")).toBe("pod-0");
-    expect(split.response.headers.get("x-sim-pod")).toBe("pod-1");
-    const alone = await ask(prefill!.port, body, path);
-    expect(stream ? streamedText(split.text) : textOf(split.text)).toBe(textOf(alone.text));
-  }
-  const [first, second] = await fleet.podStats();
-  expect(second!.externalTokens).toBe(second!.promptTokens);
-  expect(first!.heldBlocks).toBe(0);
-});
+test.each(["gateway", "sidecar"] as const)(
+  "by the %s the decode pod gives the prefill pod's own text, streamed and not, and computes none of the prompts",
+  async (by) => {
+    await start({}, by);
+    const [prefill] = fleet.pods;
+    for (let i = 0; i < 12; i++) {
+      const prompt = words.text(400, random);
+      const chat = i % 2 === 0;
+      const body = chat ? { messages: [{ role: "user", content: prompt }] } : { prompt };
+      const path = chat ? "/v1/chat/completions" : "/v1/completions";
+      const stream = i % 4 > 1;
+      const split = await ask(fleet.gatewayPort, { ...body, stream }, path);
+      expect(split.response.status).toBe(200);
+      expect(split.response.headers.get("x-prefill-pod")).toBe("pod-0");
+      expect(split.response.headers.get("x-prefill-time-ms")).toMatch(/^\d+(\.\d+)?$/);
+      expect(split.response.headers.get("x-sim-pod")).toBe("pod-1");
+      const alone = await ask(prefill!.port, body, path);
+      expect(stream ? streamedText(split.text) : textOf(split.text)).toBe(textOf(alone.text));
+    }
+    const [first, second] = await fleet.podStats();
+    expect(second!.externalTokens).toBe(second!.promptTokens);
+    expect(first!.heldBlocks).toBe(0);
+  },
+);
 
 test("blocks that expire before they are pulled: the answer is right, and the agent says that it was computed anew", async () => {
   await start({ "kv-hold-ms": 1, "kv-load-failure": "recompute" });

@@ -6,7 +6,9 @@ import { TestAgent } from "../wasm/table.js";
 export const DESTINATION = "x-gateway-destination-endpoint";
 export const splitting: DisaggregationProgram = {
   mode: "always",
+  by: "gateway",
   threshold: 10,
+  promptTokens: 0,
   timeoutMs: 1000,
   onFailure: "local",
   maxConcurrent: 8,

@@ -143,6 +143,75 @@ describe("a split", () => {
   });
 });
 
+describe("a split by the sidecar", () => {
+  const sidecar = { by: "sidecar", maxConcurrent: 1 } as const;
+
+  test("names the prefill pods to the decode pod, best first, and lets the request go on as it came", async () => {
+    const { host, process } = await split(sidecar);
+    const body = chat(long("a"), { stream: true });
+    const { r, action } = send(host, body, [["x-prefiller-host-port", "10.9.9.9:1"]]);
+    expect(action).toBe(CONTINUE);
+    expect(host.httpCalls).toHaveLength(0);
+    const named = r.header("x-prefiller-host-port")!.split(",");
+    expect([...named].sort()).toEqual([...PREFILL_PODS].sort());
+    expect(JSON.parse(bodyOf(r))).toEqual(body);
+    const decode = r.header(DESTINATION)!.split(",")[0]!;
+    r.onResponse(decode);
+    r.onResponseBody(100, true);
+    expect(r.response("x-prefill-pod")).toBe(`pod-${PREFILL_PODS.indexOf(named[0]!) + 2}`);
+    expect(r.response("x-prefill-time-ms")).toBeUndefined();
+    r.end();
+    expect(underWay(process)).toEqual(NOTHING);
+    expect(process.metric("warmgate_prefill_split_total")).toBe(1n);
+  });
+
+  test("counts the prefill on the prefill pod until an answer begins, so that the next one goes elsewhere", async () => {
+    const { host, process } = await split(sidecar);
+    const sent = [1, 2].map((i) => send(host, chat(long(`r${i}`))));
+    const first = sent.map(({ r }) => r.header("x-prefiller-host-port")!.split(",")[0]);
+    expect(new Set(first).size).toBe(2);
+    const { requests, prefills } = underWay(process);
+    expect([requests, prefills > 0n]).toEqual([4n, true]);
+    for (const { r } of sent) {
+      r.onResponse(r.header(DESTINATION)!.split(",")[0]!);
+      r.onResponseBody(100, false);
+    }
+    expect(underWay(process)).toMatchObject({ requests: 2n, prefills: 0n });
+    for (const { r } of sent) r.end();
+    expect(underWay(process)).toEqual(NOTHING);
+  });
+
+  test("is undone when the client leaves before an answer, or another decode pod answers", async () => {
+    const { host, process } = await split(sidecar);
+    const { r } = send(host, chat(long("a")));
+    r.end();
+    expect(underWay(process)).toEqual(NOTHING);
+    const moved = send(host, chat(long("b"))).r;
+    moved.onResponse(moved.header(DESTINATION)!.split(",")[1]!);
+    const { requests, prefills } = underWay(process);
+    expect([requests, prefills > 0n]).toEqual([2n, true]);
+    moved.onResponseBody(100, true);
+    moved.end();
+    expect(underWay(process)).toEqual(NOTHING);
+  });
+
+  test("is made for a body of which only the beginning was read, and not below the threshold or for embeddings", async () => {
+    const { host } = await split({ ...sidecar, threshold: 500 });
+    const { r, action } = send(host, chat(long("a", 800_000)));
+    expect(action).toBe(CONTINUE);
+    expect(r.header("x-prefiller-host-port")).toBeDefined();
+    expect(send(host, chat(long("b", 300))).r.header("x-prefiller-host-port")).toBeUndefined();
+    const embedding = send(host, { model: "m", input: long("e") }, [], "/v1/embeddings").r;
+    expect(embedding.header("x-prefiller-host-port")).toBeUndefined();
+  });
+});
+
+test("a prompt below the decider's own length is not split, whatever of it is missing", async () => {
+  const { host } = await split({ threshold: 0, promptTokens: 2000 });
+  expect(send(host, chat(long("a", 400))).action).toBe(CONTINUE);
+  expect(send(host, chat(long("b", 40_000))).action).toBe(STOP);
+});
+
 describe("a prefill that fails", () => {
   const faults: [string, number | null, string, string][] = [
     ["answers 500", 500, "{}", "failed"],

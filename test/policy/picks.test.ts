@@ -330,14 +330,27 @@ describe("a handler", () => {
     { role: "decode", requests: 1, cached: 100 },
   ];
 
-  test("of disaggregation picks each pod by its own profile", async () => {
-    const module = await PickModule.create(
-      pods,
-      profiles({ type: "pd-profile-handler", parameters: { threshold: 500 } }),
-    );
-    expect(module.pick().chosen).toEqual([3, 2]);
-    expect(module.pick({}, true).chosen).toEqual([1, 0]);
-    expect([module.splits(3, 1000), module.splits(2, 1000)]).toEqual([true, false]);
+  test("of disaggregation picks each pod by its own profile, and says from how many uncached tokens on", async () => {
+    const scheduling = profiles({ type: "pd-profile-handler", parameters: { threshold: 500 } });
+    const module = await PickModule.create(pods, scheduling);
+    for (const mode of ["gateway", "sidecar"]) {
+      module.disaggregation({ mode }, scheduling);
+      const { chosen } = module.pick();
+      expect(chosen).toEqual([3, 2]);
+      expect(module.pair(chosen)).toEqual({ prefills: [1, 0], decode: 3 });
+      expect([module.splits(1000, 500), module.splits(1000, 499)]).toEqual([true, false]);
+    }
+  });
+
+  test("of disaggregation leaves out of its prefill profile the pod that decodes", async () => {
+    const scheduling = profiles({ type: "disagg-profile-handler" });
+    const module = await PickModule.create([{ role: "both" }, { role: "both", waiting: 5 }], scheduling);
+    module.disaggregation({ mode: "gateway", split: "always" }, scheduling);
+    module.pick();
+    expect(module.pair([0, 1])).toEqual({ prefills: [1], decode: 0 });
+    module.pods([{ role: "both" }, { role: "decode" }]);
+    module.pick();
+    expect(module.pair([0, 1])).toBeNull();
   });
 
   test.each<[string, object[], boolean[]]>([
@@ -355,9 +368,16 @@ describe("a handler", () => {
     ["always splits", [{ type: "always-disagg-pd-decider" }], [true, true]],
   ])("with a decider that %s", async (_, deciders, wanted) => {
     const { type } = deciders[0] as { type: string };
-    const handler = { type: "disagg-profile-handler", parameters: { deciders: { prefill: type } } };
-    const module = await PickModule.create(pods, profiles(handler, ...deciders));
-    expect([module.splits(3, 1000), module.splits(2, 1000)]).toEqual(wanted);
+    const scheduling = profiles(
+      { type: "disagg-profile-handler", parameters: { deciders: { prefill: type } } },
+      ...deciders,
+    );
+    const module = await PickModule.create(pods, scheduling);
+    // 100 and 900 of 1000 tokens are cached on the two decode pods.
+    module.disaggregation({ mode: "gateway" }, scheduling);
+    expect([module.splits(1000, 900), module.splits(1000, 100)]).toEqual(wanted);
+    module.disaggregation({ mode: "none" }, scheduling);
+    expect([module.splits(1000, 900), module.splits(1000, 100)]).toEqual([false, false]);
   });
 
   test("takes the profile that a header names, and the default one without it", async () => {
@@ -385,7 +405,7 @@ describe("a program that is damaged", () => {
     const frame = wire.drain().at(-1)!;
     const program = 48 + 328;
     const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
-    const profile = program + 32;
+    const profile = program + 16;
     const op = profile + 16;
     const code = op + 2 * 48;
     const damaged: [string, () => void][] = [
@@ -394,7 +414,6 @@ describe("a program that is damaged", () => {
       ["handler", () => view.setUint8(program + 5, 9)],
       ["main profile", () => view.setUint8(program + 6, 1)],
       ["prefill profile", () => view.setUint8(program + 7, 1)],
-      ["decider", () => view.setUint32(program + 8, 3, true)],
       ["operations", () => view.setUint16(profile + 10, 3, true)],
       ["no picker", () => view.setUint16(profile + 10, 1, true)],
       ["roles", () => view.setUint8(profile + 12, 0)],

@@ -105,7 +105,6 @@ describe("the older spelling", () => {
       handler: "Disaggregated",
       main: 0,
       prefill: 0,
-      decider: { kind: "Prefix", uncachedTokens: 10 },
     });
   });
 

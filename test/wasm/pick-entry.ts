@@ -8,10 +8,10 @@ import {
   pickCost,
   picked,
   pickPassed,
-  pickPrefill,
   pickScore,
-  splitWanted,
 } from "../../wasm/core/pick";
+import { disaggregationRead } from "../../wasm/core/disaggregation";
+import { pairDecode, pickPair, prefillPicked, prefillsPicked, splitConsidered } from "../../wasm/core/pick-pair";
 import { columnsRead } from "../../wasm/core/pod-columns";
 import { podSetCounts, podSetTokens, podsRead } from "../../wasm/core/pods";
 import { blockBytes, blockKey, policyRead } from "../../wasm/core/policy";
@@ -20,7 +20,7 @@ import { factsHeader, factsSet } from "../../wasm/core/request-facts";
 import { sessionHits, sessionMoves, sessionsClear } from "../../wasm/core/session-table";
 import { fnv64 } from "../../wasm/shared/fnv";
 import { hashBlocks } from "../../wasm/shared/hash";
-import { HEAD_BYTES, HEAD_KIND, KIND_COLUMNS, KIND_INSIDE, KIND_PODS, KIND_POLICY } from "../../wasm/shared/layout";
+import { HEAD_BYTES, HEAD_KIND, KIND_COLUMNS, KIND_DISAGGREGATION, KIND_INSIDE, KIND_PODS, KIND_POLICY } from "../../wasm/shared/layout";
 import {
   FRAME_GAP,
   FRAME_REFUSED,
@@ -38,11 +38,12 @@ export {
   pickCommit,
   pickCost,
   picked,
-  pickPrefill,
+  pickPair,
   pickScore,
   podSetCounts,
   podSetTokens,
-  splitWanted,
+  prefillPicked,
+  splitConsidered,
 };
 
 export const anyModel: u32 = ANY_MODEL;
@@ -63,6 +64,7 @@ export function section(n: u32, nowNs: u64): bool {
   const length = n - HEAD_BYTES;
   if (kind == KIND_POLICY) return policyRead(p, length);
   if (kind == KIND_PODS) return podsRead(p, length, nowNs);
+  if (kind == KIND_DISAGGREGATION) return disaggregationRead(p, length);
   return kind == KIND_COLUMNS && columnsRead(p, length, nowNs);
 }
 
@@ -77,6 +79,12 @@ export function forget(): void {
 }
 export function passed(): u32 {
   return pickPassed;
+}
+export function pairPrefills(): u32 {
+  return prefillsPicked;
+}
+export function pairDecodePod(): u32 {
+  return pairDecode;
 }
 export function cold(): bool {
   return pickCold;

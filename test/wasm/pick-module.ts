@@ -5,7 +5,7 @@ import { packageRoot } from "../../agent/package-root.js";
 import type { SchedulingProgram } from "../../agent/policy/program.js";
 import { type ColumnRow, type Role, Wire } from "../../agent/wire.js";
 import type { VectorPod } from "../vectors/scheduling.js";
-import { policy, schedulingOf } from "./table.js";
+import { disaggregationOf, policy, schedulingOf } from "./table.js";
 
 type Call = (...args: (number | bigint)[]) => number;
 
@@ -79,6 +79,12 @@ export class PickModule {
     return module;
   }
 
+  /** The policy's `disaggregation` beside its `scheduling`. */
+  disaggregation(disaggregation: object, scheduling: object): void {
+    this.#wire.setDisaggregation(disaggregationOf(disaggregation, scheduling));
+    this.#feed();
+  }
+
   policy(scheduling: object | SchedulingProgram): void {
     const program =
       "handler" in scheduling ? (scheduling as SchedulingProgram) : schedulingOf(scheduling, ["metric"]);
@@ -136,7 +142,7 @@ export class PickModule {
     for (const frame of this.#wire.drain()) this.take(frame);
   }
 
-  pick(request: TestRequest = {}, prefill = false): Outcome {
+  pick(request: TestRequest = {}): Outcome {
     const x = this.#x;
     this.#nowMs = BEGIN_MS + (request.nowMs ?? 0);
     x["factsSet"]!(
@@ -149,7 +155,7 @@ export class PickModule {
       new Uint8Array(this.#memory.buffer).set(bytes, x["inputAt"]!() >>> 0);
       if (value !== "") x["header"]!(i, bytes.length);
     });
-    const count = x[prefill ? "pickPrefill" : "pick"]!(
+    const count = x["pick"]!(
       this.#model,
       request.promptTokens ?? 1000,
       request.spread ?? 11n,
@@ -173,8 +179,20 @@ export class PickModule {
     this.#x["pickCommit"]!(pod, BigInt(this.#nowMs) * 1_000_000n);
   }
 
-  splits(decode: number, promptTokens: number): boolean {
-    return this.#x["splitWanted"]!(decode, promptTokens) !== 0;
+  /** Whether a prompt of so many tokens, so many of them not cached on its decode pod, may be split at all. */
+  splits(promptTokens: number, uncached: number): boolean {
+    return this.#x["splitConsidered"]!(promptTokens, uncached) !== 0;
+  }
+
+  /** The pair for the request picked last, whose decode candidates are given, best first; null when one pod does all. */
+  pair(decodes: number[], promptTokens = 1000): { prefills: number[]; decode: number } | null {
+    const x = this.#x;
+    const at = x["inputAt"]!() >>> 0;
+    new Uint32Array(this.#memory.buffer, at, decodes.length).set(decodes);
+    const time = BigInt(this.#nowMs) * 1_000_000n;
+    if (x["pickPair"]!(this.#model, promptTokens, 0, at, decodes.length, time) === 0) return null;
+    const prefills = Array.from({ length: x["pairPrefills"]!() }, (_, i) => x["prefillPicked"]!(i));
+    return { prefills, decode: x["pairDecodePod"]!() };
   }
 
   get sessions(): { hits: number; moves: number } {

@@ -8,7 +8,13 @@ import {
   DEFAULT_CALLERS,
   type RuleInput,
 } from "../../agent/policy/request-rules.js";
-import { type PodRow, type TablePolicy, type TemplateProgram, Wire } from "../../agent/wire.js";
+import {
+  type DisaggregationProgram,
+  type PodRow,
+  type TablePolicy,
+  type TemplateProgram,
+  Wire,
+} from "../../agent/wire.js";
 
 const text = new TextEncoder();
 
@@ -49,6 +55,13 @@ export function schedulingOf(scheduling: object, modules: string[] = []): Schedu
   const checked = checkPolicy({ scheduling }, modules);
   if (!checked.right) throw new Error(JSON.stringify(checked.mistakes));
   return checked.program.scheduling;
+}
+
+/** What gateways run of a policy's `disaggregation`, beside its `scheduling`. */
+export function disaggregationOf(disaggregation: object, scheduling: object): DisaggregationProgram {
+  const checked = checkPolicy({ disaggregation, scheduling });
+  if (!checked.right) throw new Error(JSON.stringify(checked.mistakes));
+  return checked.program.disaggregation;
 }
 
 export const policy: TablePolicy = {

@@ -2,22 +2,29 @@
 // fails. It has a frame of its own, so that a filter without it reads every other section.
 import {
   DISAGGREGATION_BODY_BYTES,
+  DISAGGREGATION_BY,
   DISAGGREGATION_BYTES,
   DISAGGREGATION_CALLS,
   DISAGGREGATION_EXPIRY_MS,
   DISAGGREGATION_FAILURE,
   DISAGGREGATION_MODE,
+  DISAGGREGATION_PROMPT,
   DISAGGREGATION_STALL_WEIGHT,
   DISAGGREGATION_THRESHOLD,
   DISAGGREGATION_TIMEOUT_MS,
   DISAGGREGATION_TOKENS_PER_SECOND,
   FAILURE_LOCAL,
+  SPLIT_BY_GATEWAY,
   SPLIT_NONE,
 } from "../shared/layout";
 
 export let splitMode: u32 = SPLIT_NONE;
+/** Who carries a split out. */
+export let splitBy: u32 = SPLIT_BY_GATEWAY;
 /** Uncached tokens above which a split is considered. */
-export let splitThreshold: f64 = 0;
+export let splitThreshold: u32 = 0;
+/** Shortest prompt that is considered, tokens. */
+export let splitPrompt: u32 = 0;
 /** Longest time that all tries of one prefill may take together. */
 export let splitTimeoutMs: u32 = 30000;
 export let splitFailure: u32 = FAILURE_LOCAL;
@@ -39,7 +46,9 @@ export function disaggregationRead(p: usize, n: u32): bool {
   const stall = load<f64>(p, DISAGGREGATION_STALL_WEIGHT);
   if (!(rate > 0) || !(stall >= 0) || load<u32>(p, DISAGGREGATION_BODY_BYTES) > 16777216) return false;
   splitMode = load<u32>(p, DISAGGREGATION_MODE);
-  splitThreshold = <f64>load<u32>(p, DISAGGREGATION_THRESHOLD);
+  splitBy = load<u32>(p, DISAGGREGATION_BY);
+  splitThreshold = load<u32>(p, DISAGGREGATION_THRESHOLD);
+  splitPrompt = load<u32>(p, DISAGGREGATION_PROMPT);
   splitTimeoutMs = load<u32>(p, DISAGGREGATION_TIMEOUT_MS);
   splitFailure = load<u32>(p, DISAGGREGATION_FAILURE);
   splitCalls = load<u32>(p, DISAGGREGATION_CALLS);

@@ -1,9 +1,11 @@
-// Whether a request's prefill runs on another pod than its decode, and which pair of pods serves it: chosen together,
-// by predicted time. Pure, like pick.ts, whose candidates it starts from.
-import { MAX_PODS, SPLIT_ALWAYS } from "../shared/layout";
-import { splitMode, splitStallWeight, splitTokensPerSecond } from "./disaggregation";
+// Whether a request's prefill runs on another pod than its decode, and which pair of pods serves it: chosen together by
+// predicted time, or, where the policy has a profile for prefill pods, by that. Pure, like pick.ts, whose candidates it
+// starts from.
+import { MAX_PODS, SPLIT_ALWAYS, SPLIT_NONE } from "../shared/layout";
+import { NO_PROFILE } from "../shared/program-layout";
+import { splitMode, splitPrompt, splitStallWeight, splitThreshold, splitTokensPerSecond } from "./disaggregation";
 import { matchTokens } from "./match";
-import { prefillWork } from "./pick";
+import { picked, pickPrefill, pickTouch, prefillWork } from "./pick";
 import {
   podHeadStart,
   podHigh,
@@ -18,6 +20,7 @@ import {
   podRequests,
   podRunning,
 } from "./pods";
+import { prefillProfile } from "./program";
 
 /** Prefill pods of one request: the best one and those that are tried after it. */
 // @ts-ignore: decorator
@@ -80,9 +83,17 @@ function prefillSeconds(i: u32, promptTokens: f64): f64 {
 }
 
 /**
+ * Whether a prompt is long enough for a split, and what of it is not cached on its decode pod. Source: llm-d's
+ * prefix-based-pd-decider, whose nonCachedTokens is `splitThreshold` + 1.
+ */
+export function splitConsidered(promptTokens: u32, uncached: u32): bool {
+  return splitMode != SPLIT_NONE && uncached > splitThreshold && promptTokens >= splitPrompt;
+}
+
+/**
  * Chooses the pair for a prompt of `promptTokens` among the decode pods `decodes` (u32 each, `count` of them, the best
  * one for a request that is not split first, where it counts with `work` already) and the ready prefill pods of `model`.
- * False when one pod should do all.
+ * False when one pod should do all. With a prefill profile the last pick is replaced, and the first decode pod stays.
  * A pair costs the prefill and its queue, the transfer, and what is left of the decode pod's own queue by then.
  */
 export function pickPair(
@@ -96,16 +107,50 @@ export function pickPair(
   prefillsPicked = 0;
   prefillsReady = false;
   const local = load<u32>(decodes);
+  const named = prefillProfile != NO_PROFILE;
+  if (named) prefillsByProfile(model, promptTokens, local, nowNs);
+  else prefillsByTime(model, promptTokens, local, nowNs);
+  if (!prefillsPicked) return false;
+  const first = prefillPicked(0);
+  chooseDecode(promptTokens, work, decodes, named ? 1 : count, prefillCost(first, promptTokens, nowNs), nowNs);
+  if (pairCost == f64.MAX_VALUE) return false;
+  if (splitMode != SPLIT_ALWAYS && pairCost >= aloneCost(local, promptTokens, work, nowNs)) return false;
+  if (named) pickTouch(first);
+  return true;
+}
+
+/** Predicted seconds to the end of a prefill on pod `i`. */
+// @ts-ignore: decorator
+@inline
+function prefillCost(i: u32, promptTokens: f64, nowNs: u64): f64 {
+  return queueSeconds(i, 0, nowNs) + prefillSeconds(i, promptTokens);
+}
+
+/** Predicted seconds of a request that the decode pod prefills itself. */
+function aloneCost(local: u32, promptTokens: f64, work: f64, nowNs: u64): f64 {
+  return queueSeconds(local, work, nowNs) + prefillSeconds(local, promptTokens) + answers(local) * DECODE_SHARE_SECONDS;
+}
+
+/** The prefill pods that the policy's profile puts first. */
+function prefillsByProfile(model: u32, promptTokens: f64, local: u32, nowNs: u64): void {
+  const found = pickPrefill(model, promptTokens, nowNs);
+  for (let i: u32 = 0; i < found; i++) {
+    const pod = picked(i);
+    if (pod == local) continue;
+    store<u32>(best + (prefillsPicked << 2), pod);
+    prefillsPicked++;
+  }
+  prefillsReady = prefillsPicked > 0;
+}
+
+/** The prefill pods that are predicted to be done first. */
+function prefillsByTime(model: u32, promptTokens: f64, local: u32, nowNs: u64): void {
   for (let i: u32 = 0; i < podHigh; i++) {
     const usable =
       podKnown(i) && podReady(i) && podPrefills(i) && podModel(i) == model && i != local && !podOut(i, nowNs);
     if (usable) prefillsReady = true;
-    store<f64>(
-      costs + (<usize>i << 3),
-      usable ? queueSeconds(i, 0, nowNs) + prefillSeconds(i, promptTokens) : f64.MAX_VALUE,
-    );
+    store<f64>(costs + (<usize>i << 3), usable ? prefillCost(i, promptTokens, nowNs) : f64.MAX_VALUE);
   }
-  if (!prefillsReady) return false;
   while (prefillsPicked < PREFILL_CANDIDATES) {
     let next: i32 = -1;
     for (let i: u32 = 0; i < podHigh; i++) {
@@ -115,14 +160,8 @@ export function pickPair(
     if (next < 0) break;
     store<u32>(best + (prefillsPicked << 2), <u32>next);
     prefillsPicked++;
-    if (prefillsPicked == 1) chooseDecode(promptTokens, work, decodes, count, cost(next), nowNs);
     store<f64>(costs + (<usize>next << 3), f64.MAX_VALUE);
   }
-  if (pairCost == f64.MAX_VALUE) return false;
-  if (splitMode == SPLIT_ALWAYS) return true;
-  const alone =
-    queueSeconds(local, work, nowNs) + prefillSeconds(local, promptTokens) + answers(local) * DECODE_SHARE_SECONDS;
-  return pairCost < alone;
 }
 
 // @ts-ignore: decorator

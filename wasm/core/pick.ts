@@ -1,16 +1,12 @@
 // The decision: which pod gets a request, and which ones come next. Columns, the request's facts and a program in, an
 // ordered list out; the same code serves the filter, replays and the bench. Nothing is remembered until `pickCommit`.
 import { MAX_PODS, ROLE_PREFILL } from "../shared/layout";
-import { Decider, Handler, MAX_PROFILE_OPS, NO_PROFILE, Op, Tie } from "../shared/program-layout";
+import { Handler, MAX_PROFILE_OPS, NO_PROFILE, Op, Tie } from "../shared/program-layout";
 import { coldRequest } from "./affinity-scores";
 import { candidate, candidateAdd, candidateCount, candidatesClear, value } from "./candidates";
 import { runFilter } from "./filters";
-import { matchTokens } from "./match";
 import { podAddressHash, podHigh, podKnown, podModel, podOut, podReady, podRole } from "./pods";
 import {
-  decider,
-  deciderPrompt,
-  deciderUncached,
   handler,
   mainProfile,
   opA,
@@ -25,7 +21,7 @@ import {
   profileRoles,
 } from "./program";
 import { ALL, COLD, touch } from "./recency";
-import { chance, chanceUnit, factsBegin, headerHash, session, spread } from "./request-facts";
+import { chance, chanceUnit, factsBegin, headerHash, perPodRate, session, spread } from "./request-facts";
 import { runScorer } from "./scorers";
 import { sessionPut } from "./session-table";
 import { warmCosts } from "./warm-until-busy";
@@ -104,23 +100,12 @@ export function pick(model: u32, promptTokens: f64, spread: u64, perPodRate: f64
 }
 
 /**
- * Picks a pod for the prefill alone, by the policy's prefill profile, or by the main one among prefill pods. It replaces
- * what the last pick left: read that first.
+ * Picks pods for the prefill of the request that `pick` was called for, by the policy's prefill profile; 0 when it has
+ * none. It replaces what the last pick left: read that first.
  */
-export function pickPrefill(model: u32, promptTokens: f64, spread: u64, perPodRate: f64, nowNs: u64): u32 {
-  const profile = prefillProfile == NO_PROFILE ? mainProfile : prefillProfile;
-  return run(profile, ROLE_PREFILL, model, promptTokens, spread, perPodRate, nowNs);
-}
-
-/**
- * Whether the policy wants the prompt's prefill on another pod than `decode`, the decode pod picked: always, or when the
- * part that is not cached there is long enough. Source: llm-d's prefix-based-pd-decider.
- */
-export function splitWanted(decode: u32, promptTokens: f64): bool {
-  if (decider == <u32>Decider.Always) return true;
-  if (decider == <u32>Decider.Never || deciderUncached == 0) return false;
-  const uncached = promptTokens - min(<f64>matchTokens(decode), promptTokens);
-  return promptTokens >= <f64>deciderPrompt && uncached >= <f64>deciderUncached;
+export function pickPrefill(model: u32, promptTokens: f64, nowNs: u64): u32 {
+  if (prefillProfile == NO_PROFILE) return 0;
+  return run(prefillProfile, ROLE_PREFILL, model, promptTokens, spread, perPodRate, nowNs);
 }
 
 /** The request goes to `pod`, by the last pick: sessions and turns are remembered. */
@@ -134,6 +119,12 @@ export function pickCommit(pod: u32, nowNs: u64): void {
       break;
     }
   }
+  pickTouch(pod);
+}
+
+/** Remembers for the recency of pods that the last pick's request goes to `pod`. */
+export function pickTouch(pod: u32): void {
+  const n = profileOps(pickProfile);
   for (let k: u32 = 0; k < n; k++) {
     const op = profileOp(pickProfile, k);
     const kind = <i32>opKind(op);

@@ -2,7 +2,6 @@
 import { ROLE_DECODE } from "../shared/layout";
 import {
   Code,
-  Decider,
   Handler,
   MAX_CODE,
   MAX_COLUMNS,
@@ -42,9 +41,6 @@ export let handler: u32 = 0;
 export let mainProfile: u32 = 0;
 /** Profile of the prefill pod, NO_PROFILE when there is none. */
 export let prefillProfile: u32 = NO_PROFILE;
-export let decider: u32 = 0;
-export let deciderUncached: u32 = 0;
-export let deciderPrompt: u32 = 0;
 /** Request headers that operations look at. */
 export let headerCount: u32 = 0;
 /** Which of them names the profile. */
@@ -132,9 +128,9 @@ export function programValid(p: usize, n: u32): u32 {
   if (n < PROGRAM_HEAD_BYTES) return 0;
   const size = load<u32>(p);
   const profileTotal = <u32>load<u8>(p, 4);
-  const headerTotal = <u32>load<u8>(p, 20);
-  const codeTotal = <u32>load<u16>(p, 22);
-  const opTotal = <u32>load<u16>(p, 24);
+  const headerTotal = <u32>load<u8>(p, 8);
+  const codeTotal = <u32>load<u16>(p, 10);
+  const opTotal = <u32>load<u16>(p, 12);
   if (profileTotal == 0 || profileTotal > MAX_PROFILES || headerTotal > MAX_HEADERS) return 0;
   if (codeTotal > MAX_CODE || opTotal > MAX_OPS) return 0;
   const headersAt = p + PROGRAM_HEAD_BYTES;
@@ -146,8 +142,7 @@ export function programValid(p: usize, n: u32): u32 {
   if (mode > <u32>Handler.Header || <u32>load<u8>(p, 6) >= profileTotal) return 0;
   const prefill = <u32>load<u8>(p, 7);
   if (prefill != NO_PROFILE && prefill >= profileTotal) return 0;
-  if (load<u32>(p, 8) > <u32>Decider.Always) return 0;
-  if (mode == <u32>Handler.Header && <u32>load<u8>(p, 21) >= headerTotal) return 0;
+  if (mode == <u32>Handler.Header && <u32>load<u8>(p, 9) >= headerTotal) return 0;
   for (let i: u32 = 0; i < headerTotal; i++) {
     const length = <u32>load<u8>(headersAt + i * PROGRAM_HEADER_BYTES);
     if (length == 0 || length >= PROGRAM_HEADER_BYTES) return 0;
@@ -258,15 +253,12 @@ export function programTake(p: usize): void {
   handler = load<u8>(bytes, 5);
   mainProfile = load<u8>(bytes, 6);
   prefillProfile = load<u8>(bytes, 7);
-  decider = load<u32>(bytes, 8);
-  deciderUncached = load<u32>(bytes, 12);
-  deciderPrompt = load<u32>(bytes, 16);
-  headerCount = load<u8>(bytes, 20);
-  profileHeader = load<u8>(bytes, 21);
+  headerCount = load<u8>(bytes, 8);
+  profileHeader = load<u8>(bytes, 9);
   headers = bytes + PROGRAM_HEAD_BYTES;
   profiles = headers + headerCount * PROGRAM_HEADER_BYTES;
   ops = profiles + profileCount * PROGRAM_PROFILE_BYTES;
-  code = ops + <usize>load<u16>(bytes, 24) * PROGRAM_OP_BYTES;
+  code = ops + <usize>load<u16>(bytes, 12) * PROGRAM_OP_BYTES;
 }
 
 /** warm-until-busy alone: what runs until a policy arrives. */
@@ -276,7 +268,7 @@ function programDefault(): void {
   store<u32>(bytes, size);
   store<u8>(bytes, 1, 4);
   store<u8>(bytes, <u8>NO_PROFILE, 7);
-  store<u16>(bytes, 2, 24);
+  store<u16>(bytes, 2, 12);
   const profile = bytes + PROGRAM_HEAD_BYTES;
   store<u16>(profile, 2, 10);
   store<u8>(profile, <u8>ROLE_DECODE, 12);

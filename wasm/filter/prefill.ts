@@ -1,20 +1,21 @@
-// Prefill on another pod while the client's request is held: the call, its answer, and every way it can go wrong. A
-// call cannot be cancelled, so its record outlives a client that leaves, until the answer or the deadline.
+// Prefill on another pod. By the gateway the client's request is held meanwhile: the call, its answer, and every way it
+// can go wrong. A call cannot be cancelled, so its record outlives a client that leaves, until the answer or the
+// deadline. By the sidecar the request goes on at once with the names of prefill pods.
 import {
   splitBodyBytes,
+  splitBy,
   splitCalls,
   splitFailure,
   splitMode,
-  splitThreshold,
   splitTimeoutMs,
 } from "../core/disaggregation";
 import { matchTokens } from "../core/match";
-import { pairDecode, pickPair, prefillPicked, prefillsPicked, prefillsReady } from "../core/pick-pair";
+import { pairDecode, pickPair, prefillPicked, prefillsPicked, prefillsReady, splitConsidered } from "../core/pick-pair";
 import { prefillWork } from "../core/pick";
 import { podKnown, podModel, podObserveRate, podPendingRequests, podReady } from "../core/pods";
 import { ANSWER_EMPTY, ANSWER_OK, answerAt, answerSize, answerTokens, readPrefillAnswer } from "../core/prefill-answer";
 import { EDIT_ROOM, editDecode, editPrefill } from "../core/prefill-body";
-import { FAILURE_ERROR, SPLIT_NONE } from "../shared/layout";
+import { FAILURE_ERROR, SPLIT_BY_SIDECAR, SPLIT_NONE } from "../shared/layout";
 import { memoryInit, memoryLimit, text } from "./abi/memory";
 import { BUFFER_CALL_BODY, BUFFER_REQUEST_BODY, MAP_CALL, MAP_REQUEST, MAP_RESPONSE, OK } from "./abi/types";
 import { setNumber } from "./decimal";
@@ -41,7 +42,7 @@ import {
 } from "./prefill-metrics";
 import { sendPrefill } from "./prefill-request";
 import { answer, PREFILL_FAILED, PREFILL_TIMEOUT } from "./replies";
-import { writeCandidates } from "./destination";
+import { writeCandidates, writePods } from "./destination";
 import { REPLIED, Stream, streamFind } from "./streams";
 
 /** Calls under way in one VM at most; the policy's limit is lower or the same. */
@@ -103,6 +104,7 @@ const parameters: usize = heap.alloc(PARAMETERS_MAX + 128);
 
 const STATUS = text(":status");
 const LENGTH = text("content-length");
+const PREFILLERS = text("x-prefiller-host-port");
 
 // @ts-ignore: decorator
 @inline
@@ -112,7 +114,7 @@ function at(i: u32): Call {
 
 /** Gets the memory that bodies of the policy's size need; from the tick, so that no request waits for it. */
 export function prefillMemory(): void {
-  if (splitMode == SPLIT_NONE) return;
+  if (splitMode == SPLIT_NONE || splitBy == SPLIT_BY_SIDECAR) return;
   const room = splitBodyBytes + PARAMETERS_MAX + EDIT_ROOM;
   if (room > editedRoom) {
     edited = heap.alloc(room);
@@ -126,16 +128,27 @@ export function prefillMemory(): void {
 // @ts-ignore: decorator
 @inline
 export function splitReads(): u32 {
-  return splitMode != SPLIT_NONE && editedRoom > splitBodyBytes ? splitBodyBytes : 0;
+  return splitMode != SPLIT_NONE && splitBy != SPLIT_BY_SIDECAR && editedRoom > splitBodyBytes ? splitBodyBytes : 0;
 }
 
-/**
- * Sends the prefill of a scheduled request whose whole body is there, if a split is due. True when the request must be
- * held: `prefillAnswered` resumes it. `prefillBegun` is the pod then.
- */
+/** Whether a request whose body is there, `whole` or its beginning, may be split. */
+// @ts-ignore: decorator
+@inline
+export function splitPossible(whole: bool): bool {
+  return splitMode != SPLIT_NONE && (splitBy == SPLIT_BY_SIDECAR || (whole && splitReads() > 0));
+}
+
+/** The pod that the last `prefillBegin` chose for the prefill. */
 export let prefillBegun: u32 = 0;
+/** Whether it holds the request: `prefillAnswered` resumes it. */
+export let prefillHolds: bool = false;
+
+/** Splits a scheduled request that may be split, if that is due. */
 export function prefillBegin(s: Stream): bool {
-  if (s.pod < 0 || s.bodySize > splitReads() || <f64>s.uncached <= splitThreshold || s.api > 2) return false;
+  if (s.pod < 0 || s.api > 2) return false;
+  prefillHolds = splitBy != SPLIT_BY_SIDECAR;
+  if (prefillHolds && s.bodySize > splitReads()) return false;
+  if (!splitConsidered(s.promptTokens, s.uncached)) return false;
   const decodes = scratch(12);
   if (!decodes) return false;
   store<u32>(decodes, s.candidate0);
@@ -146,6 +159,10 @@ export function prefillBegin(s: Stream): bool {
   if (!pickPair(podModel(<u32>s.pod), <f64>tokens, s.prefillCounted ? <f64>s.work : 0, decodes, s.candidates, t)) {
     if (!prefillsReady) countPrefillEvent(P_NO_POD);
     return false;
+  }
+  if (!prefillHolds) {
+    handToSidecar(s, tokens, t);
+    return true;
   }
   if (live >= min(splitCalls, MAX_CALLS)) {
     countPrefillEvent(P_BUSY);
@@ -181,6 +198,37 @@ export function prefillBegin(s: Stream): bool {
   if (<u32>s.pod != decode) moveTo(s, decode);
   prefillBegun = c.pod;
   return true;
+}
+
+/** Names the prefill pods to the decode pod's sidecar. The prefill counts on the first one until an answer begins. */
+function handToSidecar(s: Stream, tokens: u32, t: u64): void {
+  const pod = prefillPicked(0);
+  const second = prefillsPicked > 1 ? prefillPicked(1) : 0;
+  const third = prefillsPicked > 2 ? prefillPicked(2) : 0;
+  writePods(PREFILLERS, prefillsPicked, pod, second, third);
+  if (s.prefillCounted) countPrefill(s.gauge, s.pod, -1, s.work, t, s.uncached);
+  if (<u32>s.pod != pairDecode) moveTo(s, pairDecode);
+  const cached = min(<f64>matchTokens(pod), <f64>tokens);
+  s.uncached = <u32>max(<f64>tokens - cached, 1);
+  s.work = <u32>min(prefillWork(cached, <f64>s.uncached), 1e9);
+  s.prefillPod = <u16>(pod + 1);
+  s.prefillGauge = gaugeSlot(pod);
+  countRequest(s.prefillGauge, <i32>pod, 1);
+  countPrefill(s.prefillGauge, <i32>pod, 1, s.work, t, s.uncached);
+  s.prefillCounted = true;
+  // The time to the first token is two pods' and says nothing of one.
+  s.alone = false;
+  prefillBegun = pod;
+  countPrefillEvent(P_SPLIT);
+}
+
+/** Gives back what a prefill by the sidecar took on its pod: an answer begins, or the client has gone. */
+export function sidecarPrefillEnds(s: Stream, t: u64): void {
+  const pod = <i32>s.prefillPod - 1;
+  countPrefill(s.prefillGauge, pod, -1, s.work, t, s.uncached);
+  countRequest(s.prefillGauge, pod, -1);
+  s.prefillGauge = 0;
+  s.uncached = 1;
 }
 
 /** Puts the pair's decode pod first. */
@@ -304,7 +352,7 @@ export function prefillAnswered(token: u32, headers: u32, size: u32): void {
     const pod = c.pod;
     if (c.alone && <f64>c.uncached >= CALIBRATE_TOKENS && t > c.startNs)
       podObserveRate(pod, (<f64>c.work * 1e9) / <f64>(t - c.startNs));
-    const us = <u32>min((t - c.startNs) / 1000, <u64>u32.MAX_VALUE);
+    const us = <u32>max(min((t - c.startNs) / 1000, <u64>u32.MAX_VALUE), 1);
     free(c);
     s.prefillCall = 0;
     if (handOver(s, parametersSize)) {

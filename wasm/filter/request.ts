@@ -105,7 +105,7 @@ import {
   controlsRead,
   debugShown,
 } from "./request-controls";
-import { prefillBegin, prefillBegun, splitReads } from "./prefill";
+import { prefillBegin, prefillBegun, prefillHolds, splitPossible, splitReads } from "./prefill";
 import * as headers from "./request-headers";
 import {
   DISPATCHED,
@@ -363,9 +363,9 @@ function decideOnBody(s: Stream, size: u32, whole: bool): u32 {
   s.streaming = scannedStream;
   bodySession(s);
   const action = schedule(s, usable, t0);
-  if (action != CONTINUE || !whole || !splitReads() || !prefillBegin(s)) return action;
+  if (action != CONTINUE || !splitPossible(whole) || !prefillBegin(s)) return action;
   speculate(s, prefillBegun, t0);
-  return STOP;
+  return prefillHolds ? STOP : CONTINUE;
 }
 
 /** Decides a request that has waited, whole, in the queue; CONTINUE, or STOP when it was refused after all. */

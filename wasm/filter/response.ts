@@ -26,7 +26,7 @@ import { buffer, getHeader, now, property, resultAt, resultSize, scratch, setHea
 import { countPrefill, countRequest, gaugeSlot, leaveOut } from "./inflight";
 import { C_LEFT_OUT, C_MOVED, C_QUEUE_LEFT, count } from "./metrics";
 import { queueForget } from "./queue";
-import { prefillEnd, prefillResponse, prefillUsed } from "./prefill";
+import { prefillEnd, prefillResponse, prefillUsed, sidecarPrefillEnds } from "./prefill";
 import { recordFirstToken, recordRequest } from "./report";
 import { debugShown } from "./request-controls";
 import {
@@ -108,7 +108,7 @@ function followHost(s: Stream): void {
   const slot = actual >= 0 ? gaugeSlot(actual) : 0;
   countRequest(s.gauge, s.pod, -1);
   countRequest(slot, actual, 1);
-  if (s.prefillCounted) {
+  if (s.prefillCounted && !s.prefillGauge) {
     countPrefill(s.gauge, s.pod, -1, s.work, t, s.uncached);
     countPrefill(slot, actual, 1, s.work, t, s.uncached);
   }
@@ -156,7 +156,8 @@ function answerBegins(s: Stream, t: u64): void {
   s.speculation = 0;
   if (!s.prefillCounted) return;
   s.prefillCounted = false;
-  countPrefill(s.gauge, s.pod, -1, s.work, t, s.uncached);
+  if (s.prefillGauge) sidecarPrefillEnds(s, t);
+  else countPrefill(s.gauge, s.pod, -1, s.work, t, s.uncached);
 }
 
 /** Whether the answer is JSON that says its length and is at most HELD_BYTES. */
@@ -270,7 +271,8 @@ function writeDebugHeaders(s: Stream): void {
   if (s.prefillPod) {
     const prefill = <u32>s.prefillPod - 1;
     put(PREFILL_POD, podName(prefill), podNameSize(prefill));
-    putMs(PREFILL_TIME, p, s.prefillUs);
+    // A sidecar says it itself.
+    if (s.prefillUs) putMs(PREFILL_TIME, p, s.prefillUs);
   }
   if (s.promptTokens) {
     const hit = s.predicted ? TRUE : FALSE;

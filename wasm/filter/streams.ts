@@ -95,6 +95,8 @@ export class Stream {
   /** Prompt tokens that it promised. */
   promised: u32;
   prefillUs: u32;
+  /** Gauge slot + 1 of that pod while its prefill, by the decode pod's sidecar, is counted there. */
+  prefillGauge: u32;
 }
 
 // Behind the fields: the session id, the request id, the trace id.

@@ -539,7 +539,7 @@ export const KIND_DISAGGREGATION: u16 = 28;
 export const KIND_TRANSFERS: u16 = 48;
 
 // Disaggregation payload: mode u32, threshold tokens u32, timeout ms u32, on failure u32, calls u32, body bytes u32,
-// expiry ms u32, pad u32, transfer tokens per second f64, stall weight f64.
+// expiry ms u32, prompt tokens u32, transfer tokens per second f64, stall weight f64, by u32, pad u32.
 // @ts-ignore: decorator
 @inline
 export const DISAGGREGATION_MODE: u32 = 0;
@@ -563,13 +563,19 @@ export const DISAGGREGATION_BODY_BYTES: u32 = 20;
 export const DISAGGREGATION_EXPIRY_MS: u32 = 24;
 // @ts-ignore: decorator
 @inline
+export const DISAGGREGATION_PROMPT: u32 = 28;
+// @ts-ignore: decorator
+@inline
 export const DISAGGREGATION_TOKENS_PER_SECOND: u32 = 32;
 // @ts-ignore: decorator
 @inline
 export const DISAGGREGATION_STALL_WEIGHT: u32 = 40;
 // @ts-ignore: decorator
 @inline
-export const DISAGGREGATION_BYTES: u32 = 48;
+export const DISAGGREGATION_BY: u32 = 48;
+// @ts-ignore: decorator
+@inline
+export const DISAGGREGATION_BYTES: u32 = 56;
 
 /** One pod does all. */
 // @ts-ignore: decorator
@@ -583,6 +589,15 @@ export const SPLIT_WHEN_IT_PAYS: u32 = 1;
 // @ts-ignore: decorator
 @inline
 export const SPLIT_ALWAYS: u32 = 2;
+
+/** The filter sends the prefill and hands its parameters over. */
+// @ts-ignore: decorator
+@inline
+export const SPLIT_BY_GATEWAY: u32 = 0;
+/** The filter names the prefill pods; the decode pod's sidecar does the rest. */
+// @ts-ignore: decorator
+@inline
+export const SPLIT_BY_SIDECAR: u32 = 1;
 
 /** When no prefill pod delivers, the decode pod prefills. */
 // @ts-ignore: decorator

@@ -90,13 +90,6 @@ export enum Handler {
   Header = 2,
 }
 
-export enum Decider {
-  Never = 0,
-  /** Split when enough of a long enough prompt is not cached. */
-  Prefix = 1,
-  Always = 2,
-}
-
 /** Instructions of an expression; a stack of columns. */
 export enum Code {
   /** Push the constant. */
@@ -141,11 +134,11 @@ export enum Variable {
   capacityTokens = 9,
 }
 
-// Head: bytes u32, profiles u8, handler u8, default profile u8, prefill profile u8 (255 none), decider u32, uncached
-// tokens u32, prompt tokens u32, headers u8, profile header u8, instructions u16, operations u16, 6 bytes zero.
+// Head: bytes u32, profiles u8, handler u8, default profile u8, prefill profile u8 (255 none), headers u8, profile
+// header u8, instructions u16, operations u16, 2 bytes zero.
 // @ts-ignore: decorator
 @inline
-export const PROGRAM_HEAD_BYTES: u32 = 32;
+export const PROGRAM_HEAD_BYTES: u32 = 16;
 /** Header name: its length u8, then the name. */
 // @ts-ignore: decorator
 @inline

@@ -31,9 +31,6 @@ export function programBegin(
   handler: u32,
   main: u32,
   prefill: u32,
-  decider: u32,
-  uncached: u32,
-  prompt: u32,
   profileHeader: u32,
 ): void {
   memory.fill(head, 0, PROGRAM_MAX_BYTES);
@@ -44,10 +41,7 @@ export function programBegin(
   store<u8>(head, <u8>handler, 5);
   store<u8>(head, <u8>main, 6);
   store<u8>(head, <u8>prefill, 7);
-  store<u32>(head, decider, 8);
-  store<u32>(head, uncached, 12);
-  store<u32>(head, prompt, 16);
-  store<u8>(head, <u8>profileHeader, 21);
+  store<u8>(head, <u8>profileHeader, 9);
 }
 
 /** Name of a request header, in lower case. False when there is no room for one more, or it is too long. */
@@ -117,9 +111,9 @@ export function programSize(): u32 {
 export function programWrite(to: usize): void {
   store<u32>(head, programSize());
   store<u8>(head, <u8>profileCount, 4);
-  store<u8>(head, <u8>headerCount, 20);
-  store<u16>(head, <u16>codeCount, 22);
-  store<u16>(head, <u16>opCount, 24);
+  store<u8>(head, <u8>headerCount, 8);
+  store<u16>(head, <u16>codeCount, 10);
+  store<u16>(head, <u16>opCount, 12);
   to = append(to, head, PROGRAM_HEAD_BYTES);
   to = append(to, headers, headerCount * PROGRAM_HEADER_BYTES);
   to = append(to, profiles, profileCount * PROGRAM_PROFILE_BYTES);

@@ -30,11 +30,13 @@ import {
   DECISION_HEAD_BYTES,
   DECISION_ROW_BYTES,
   DISAGGREGATION_BODY_BYTES,
+  DISAGGREGATION_BY,
   DISAGGREGATION_BYTES,
   DISAGGREGATION_CALLS,
   DISAGGREGATION_EXPIRY_MS,
   DISAGGREGATION_FAILURE,
   DISAGGREGATION_MODE,
+  DISAGGREGATION_PROMPT,
   DISAGGREGATION_STALL_WEIGHT,
   DISAGGREGATION_THRESHOLD,
   DISAGGREGATION_TIMEOUT_MS,
@@ -111,7 +113,7 @@ export {
 export { indexClearPod, indexReset };
 export { programBegin, programHeader, programProfile, programOp, programCode, columnRow } from "./program-writer";
 // Enums become exports such as "Op.Queue": Node finds the numbers by name.
-export { Code, Comparison, Decider, Handler, Op, Stickiness, Tie, Variable } from "./program-layout";
+export { Code, Comparison, Handler, Op, Stickiness, Tie, Variable } from "./program-layout";
 export { foreignBegin, foreignEnd, foreignRow } from "./foreign-section";
 export {
   ruleClaimHeader,
@@ -447,8 +449,10 @@ export function disaggregationSection(
   calls: u32,
   bodyBytes: u32,
   expiryMs: u32,
+  promptTokens: u32,
   tokensPerSecond: f64,
   stallWeight: f64,
+  by: u32,
 ): u32 {
   const p = sectionRaw(DISAGGREGATION_BYTES);
   store<u32>(p, mode, DISAGGREGATION_MODE);
@@ -458,8 +462,10 @@ export function disaggregationSection(
   store<u32>(p, calls, DISAGGREGATION_CALLS);
   store<u32>(p, bodyBytes, DISAGGREGATION_BODY_BYTES);
   store<u32>(p, expiryMs, DISAGGREGATION_EXPIRY_MS);
+  store<u32>(p, promptTokens, DISAGGREGATION_PROMPT);
   store<f64>(p, tokensPerSecond, DISAGGREGATION_TOKENS_PER_SECOND);
   store<f64>(p, stallWeight, DISAGGREGATION_STALL_WEIGHT);
+  store<u32>(p, by, DISAGGREGATION_BY);
   return DISAGGREGATION_BYTES;
 }
 
