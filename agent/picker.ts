@@ -69,6 +69,11 @@ export class Picker {
     return this.#x.prefillWork!(cached, uncached);
   }
 
+  /** Says whether counts of other gateways come too late to rely on. */
+  sharing(slow: boolean): void {
+    this.#x.sharing!(slow ? 1 : 0);
+  }
+
   /** Forgets what pods match. */
   clearMatches(): void {
     this.#x.matchClear!();

@@ -240,6 +240,8 @@ export interface Share {
   stamp: bigint;
   /** Whether pods that are left out have nothing under way. */
   whole: boolean;
+  /** Whether counts of other gateways come too late to it, so that token-aware stands in for warm-until-busy there. */
+  slow: boolean;
   rows: ({ address: string } & UnderWay)[];
 }
 
@@ -860,7 +862,8 @@ export class Wire {
       processId: sender.getBigUint64(8, true),
       vmId: sender.getBigUint64(16, true),
       stamp: view.getBigUint64(0, true),
-      whole: (view.getUint32(8, true) & 1) === 1,
+      whole: (view.getUint32(8, true) & 1) !== 0,
+      slow: (view.getUint32(8, true) & 2) !== 0,
       rows,
     };
   }

@@ -181,6 +181,15 @@ export default fp(
     gauge("warmgate_gateway_workers", "Gateway workers that reported within a minute", [], () => [
       [{}, reports.workers],
     ]);
+    gauge("warmgate_gateways", "Gateways that share in-flight counts, heard within 3 s", [], () => [
+      [{}, app.sharing.gateways],
+    ]);
+    gauge(
+      "warmgate_gateways_sharing_slowly",
+      "Of these, those that hear of the others too late: llm-d-token-aware stands in for warm-until-busy there",
+      [],
+      () => [[{}, app.sharing.slowGateways]],
+    );
     gauge("warmgate_pod_inflight_requests", "Requests under way on a pod through all gateways", ["pod"], () =>
       perPod((pod) => reports.inflight(pod.config.address)),
     );

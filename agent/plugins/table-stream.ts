@@ -2,7 +2,7 @@
 import fp from "fastify-plugin";
 import { DecisionLog } from "../table/decision-log.js";
 import { GatewayReports } from "../table/gateway-reports.js";
-import { SharedLoad } from "../table/shared-load.js";
+import { SharedLoad, slowSharing } from "../table/shared-load.js";
 import { StreamServer } from "../table/stream-server.js";
 import { TransferWatch } from "../table/transfer-watch.js";
 
@@ -11,6 +11,7 @@ declare module "fastify" {
     tableStream: StreamServer;
     reports: GatewayReports;
     decisions: DecisionLog;
+    sharing: SharedLoad;
     transfers: TransferWatch;
   }
 }
@@ -33,6 +34,10 @@ export default fp(
       onDecision: (decision) => decisions.take(decision, Date.now()),
       onTransfers: (message) => transfers.take(message, performance.now()),
     });
+    app.readiness.note(() =>
+      shared.slowGateways > 0 ? [{ code: "sharing_slow", detail: slowSharing(shared.slowGateways) }] : [],
+    );
+    app.decorate("sharing", shared);
     app.decorate("decisions", decisions);
     app.decorate("reports", reports);
     app.decorate("transfers", transfers);

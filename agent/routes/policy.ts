@@ -11,6 +11,7 @@ import type { SchedulingProgram } from "../policy/program.js";
 import { patchTarget } from "../policy/short-form.js";
 import type { ActivePolicy } from "../policy/store.js";
 import { ErrorSchema, PolicyStatusSchema } from "../schemas/api.js";
+import { slowSharing } from "../table/shared-load.js";
 import { refuseForeignHost } from "./loopback-host.js";
 
 /** Longest body; a policy of some hundred plugins has a tenth of it. */
@@ -139,13 +140,17 @@ const policy: FastifyPluginAsync = async (app) => {
     },
     async () => {
       const { version, etag, source, changedAt, program, notes } = app.policy.current;
+      const slow = app.sharing.slowGateways;
       return {
         version,
         etag,
         source,
         changedAt,
         runs: runsOf(program.scheduling),
-        notes: notes.map(({ path, message }) => ({ path: pointer(path), reason: message })),
+        notes: [
+          ...notes.map(({ path, message }) => ({ path: pointer(path), reason: message })),
+          ...(slow > 0 ? [{ path: "/sharing/slowAfter", reason: slowSharing(slow) }] : []),
+        ],
       };
     },
   );

@@ -14,7 +14,9 @@ interface Worker {
   process: bigint;
   sink: FrameSink;
   at: number;
+  /** Of its last share that an answer is due to, 0 for none. */
   stamp: bigint;
+  slow: boolean;
   pods: Map<string, UnderWay>;
 }
 
@@ -25,6 +27,7 @@ export class SharedLoad {
   #timer: NodeJS.Timeout | null = null;
   readonly #refresh: NodeJS.Timeout;
   #sentAt = 0;
+  readonly #since = performance.now();
 
   /** `slotOf`: slot of a pod in the table by its address, undefined for an unknown one. */
   constructor(wire: Wire, slotOf: (address: string) => number | undefined) {
@@ -45,14 +48,23 @@ export class SharedLoad {
     return new Set([...this.#workers.values()].map((w) => w.process)).size;
   }
 
+  /** Gateways that hear of the others too late, and so decide by token-aware where warm-until-busy is asked for. */
+  get slowGateways(): number {
+    return new Set([...this.#workers.values()].filter((w) => w.slow).map((w) => w.process)).size;
+  }
+
   /** Takes a worker's share; `sink` leads back to it, `now` is a monotonic time in ms. */
   take(share: Share, sink: FrameSink, now: number): void {
     const key = `${share.processId}/${share.vmId}`;
     const known = this.#workers.get(key);
     const pods = known && !share.whole ? known.pods : new Map<string, UnderWay>();
     for (const { address, ...counts } of share.rows) pods.set(address, counts);
-    this.#workers.set(key, { process: share.processId, sink, at: now, stamp: share.stamp, pods });
-    if (this.#timer || this.gateways < 2) return;
+    const { processId: process, slow } = share;
+    this.#workers.set(key, { process, sink, at: now, stamp: 0n, slow, pods });
+    // A gateway alone gets no answer to each share, and so must not be answered late to one when another comes.
+    if (this.gateways < 2) return;
+    this.#workers.get(key)!.stamp = share.stamp;
+    if (this.#timer) return;
     const wait = Math.max(0, BATCH_MS - (now - this.#sentAt));
     this.#timer = setTimeout(() => this.#send(), wait);
   }
@@ -67,7 +79,8 @@ export class SharedLoad {
     this.#timer = null;
     const now = performance.now();
     this.#sweep(now);
-    if (this.gateways < 2) return;
+    // After a start gateways come one by one: who is the first may not be alone.
+    if (this.gateways < 2 && now - this.#since < GONE_MS) return;
     this.#sentAt = now;
     const byProcess = new Map<bigint, Map<number, UnderWay>>();
     const all = new Map<number, UnderWay>();
@@ -112,4 +125,9 @@ function less(total: UnderWay, own: UnderWay | undefined): UnderWay {
     work: total.work - own.work,
     tokens: total.tokens - own.tokens,
   };
+}
+
+/** What it means that gateways hear of each other too late. */
+export function slowSharing(gateways: number): string {
+  return `${gateways === 1 ? "a gateway hears" : `${gateways} gateways hear`} of the others' requests later than sharing.slowAfter; there warm-until-busy decides as llm-d-token-aware until they come in time`;
 }

@@ -437,3 +437,65 @@ describe("a program that is damaged", () => {
     expect(module.pick().chosen).toEqual([0, 1]);
   });
 });
+
+describe("while counts of other gateways come late", () => {
+  /** llm-d's token-aware profile as the policy has it, with the ties that gateways break alike. */
+  const tokenAware = {
+    plugins: [
+      { type: "prefix-cache-affinity-filter" },
+      { type: "token-load-scorer" },
+      { type: "max-score-picker", parameters: { tieBreak: "prompt" } },
+    ],
+    schedulingProfiles: [
+      {
+        name: "default",
+        plugins: [
+          { pluginRef: "prefix-cache-affinity-filter" },
+          { pluginRef: "token-load-scorer", weight: 1 },
+          { pluginRef: "max-score-picker" },
+        ],
+      },
+    ],
+  };
+  // Load on both sides of the filter's gap of 286,704 tokens, and caches on both sides of its threshold.
+  const fleet = (n: number): TestPod[] =>
+    Array.from({ length: 6 }, (_, i) => ({
+      tokens: ((i * 7919 + n * 104_729) % 13) * 40_000,
+      work: ((i * 31 + n) % 5) * 30_000,
+      pending: 1,
+      cached: ((i * 17 + n * 5) % 7) * 1500,
+      requests: (i + n) % 4,
+    }));
+
+  test("warm-until-busy decides as llm-d-token-aware, to the last candidate, and by itself again afterwards", async () => {
+    const warm = await PickModule.create(fleet(0), {});
+    const aware = await PickModule.create(fleet(0), tokenAware);
+    let other = 0;
+    for (let n = 0; n < 200; n++) {
+      warm.pods(fleet(n));
+      aware.pods(fleet(n));
+      const request = { promptTokens: 10_000, spread: BigInt(n), random: BigInt(n) };
+      const own = warm.pick(request);
+      expect(warm.stoodIn).toBe(false);
+      warm.sharing(true);
+      expect(warm.pick(request)).toEqual(aware.pick(request));
+      expect(warm.stoodIn).toBe(true);
+      warm.sharing(false);
+      expect(warm.pick(request)).toEqual(own);
+      if (own.chosen[0] !== aware.pick(request).chosen[0]) other++;
+    }
+    // Else the test would say nothing.
+    expect(other).toBeGreaterThan(20);
+  });
+
+  test("a policy that asks for more than warm-until-busy runs as it is written", async () => {
+    const blend = {
+      plugins: [{ type: "warm-until-busy" }, { type: "queue-scorer" }, { type: "max-score-picker" }],
+    };
+    const module = await PickModule.create(fleet(1), blend);
+    const before = module.pick();
+    module.sharing(true);
+    expect(module.pick()).toEqual(before);
+    expect(module.stoodIn).toBe(false);
+  });
+});

@@ -9,6 +9,8 @@ import {
   picked,
   pickPassed,
   pickScore,
+  pickSharing,
+  pickStoodIn,
 } from "../../wasm/core/pick";
 import { disaggregationRead } from "../../wasm/core/disaggregation";
 import { pairDecode, pickPair, prefillPicked, prefillsPicked, splitConsidered } from "../../wasm/core/pick-pair";
@@ -40,6 +42,7 @@ export {
   picked,
   pickPair,
   pickScore,
+  pickSharing,
   podSetCounts,
   podSetTokens,
   prefillPicked,
@@ -88,6 +91,9 @@ export function pairDecodePod(): u32 {
 }
 export function cold(): bool {
   return pickCold;
+}
+export function stoodIn(): bool {
+  return pickStoodIn;
 }
 export function hits(): u64 {
   return sessionHits;

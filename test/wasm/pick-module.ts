@@ -175,6 +175,16 @@ export class PickModule {
     return this.#pods.map((_, i) => this.#x["pickScore"]!(k, i));
   }
 
+  /** Says whether counts of other gateways come too late. */
+  sharing(slow: boolean): void {
+    this.#x["pickSharing"]!(slow ? 1 : 0);
+  }
+
+  /** Whether token-aware decided in the place of warm-until-busy. */
+  get stoodIn(): boolean {
+    return this.#x["stoodIn"]!() !== 0;
+  }
+
   commit(pod: number): void {
     this.#x["pickCommit"]!(pod, BigInt(this.#nowMs) * 1_000_000n);
   }

@@ -1,6 +1,7 @@
 // In-flight counts shared between gateways: built filters of two Envoy processes, and the agent's own adding up.
 import { afterEach, expect, test } from "vitest";
 import { SharedLoad } from "../../agent/table/shared-load.js";
+import type { Share } from "../../agent/wire.js";
 import { waitFor } from "../../demo/processes.js";
 import { Host, type Request } from "./host.js";
 import { TestAgent } from "./table.js";
@@ -40,7 +41,52 @@ async function gateways(pods: number) {
     });
     await waitFor("both to hear", async () => heard.every((n, i) => n > before[i]!), undefined, 5000);
   };
-  return { hosts: hosts as [Host, Host], share, load };
+  return { agent, hosts: hosts as [Host, Host], share, load };
+}
+
+/** One gateway, and an agent that answers its shares when the test says so. */
+async function answered() {
+  const agent = await TestAgent.create(2);
+  const host = new Host({ configuration: { sessionKey: "0123456789abcdef".repeat(4) } });
+  host.receive(agent.snapshot());
+  host.receive(agent.rules({}));
+  let read = 0;
+  const shares = () => {
+    const found = host
+      .frames()
+      .slice(read)
+      .map((f) => agent.wire.decodeUp(f))
+      .filter((up): up is Share => up?.kind === "share");
+    read = host.sent.length;
+    return found;
+  };
+  let requests = 0;
+  return {
+    agent,
+    host,
+    /** A share, answered after `ms`; whether the worker then says that sharing is slow. */
+    async round(ms: number, others = 1): Promise<boolean> {
+      host.chat(chat(`${requests++}`));
+      host.tick(10);
+      const [share] = shares();
+      host.process.nowNs += BigInt(ms * 1e6);
+      host.receive([agent.wire.foreignFrame(share!.stamp, others, [])]);
+      host.tick(10);
+      host.chat(chat(`${requests++}`));
+      host.tick(10);
+      return shares().at(-1)!.slow;
+    },
+    async told(stamp: bigint, others: number) {
+      host.receive([agent.wire.foreignFrame(stamp, others, [])]);
+    },
+    /** The next share after `ms` without a word from the agent. */
+    async silent(ms: number): Promise<boolean> {
+      for (let passed = 0; passed < ms; passed += 10) host.tick(10);
+      host.chat(chat(`${requests++}`));
+      host.tick(10);
+      return shares().at(-1)!.slow;
+    },
+  };
 }
 
 test("what one gateway has under way counts at the other, and is forgotten when it ends", async () => {
@@ -88,7 +134,46 @@ test("the way there and back is measured, and a slow one is counted", async () =
   const [one] = hosts;
   one.chat(chat("a"));
   await share();
+  one.chat(chat("b"));
+  await share();
   expect(Number(one.process.metric("warmgate_sharing_delay_us"))).toBeGreaterThan(0);
   one.tick(1100);
   expect(Number(one.process.metric("warmgate_slow_sharing_total"))).toBe(0);
+});
+
+test("one late answer makes sharing slow, and three in time make it fast again", async () => {
+  const { host, round } = await answered();
+  expect(await round(20)).toBe(false);
+  expect(await round(150)).toBe(true);
+  expect(await round(20)).toBe(true);
+  expect(await round(20)).toBe(true);
+  expect(await round(20)).toBe(false);
+  expect(host.logs.filter((l) => l.includes("come later than sharing.slowAfter"))).toHaveLength(1);
+  // The late answer, and the silence of the second after which counters are handed over.
+  host.tick(1100);
+  expect(Number(host.process.metric("warmgate_slow_sharing_total"))).toBe(2);
+});
+
+test("silence is slow, with the stream open or closed, and is forgotten when nobody else is there", async () => {
+  const { host, round, silent, told } = await answered();
+  expect(await round(20)).toBe(false);
+  expect(await silent(200)).toBe(true);
+  await told(0n, 0);
+  expect(await silent(500)).toBe(false);
+  expect(await round(20)).toBe(false);
+  host.closeStream();
+  host.process.nowNs += 50_000_000n;
+  host.tick(10);
+  expect(host.logs.filter((l) => l.includes("come in time again"))).toHaveLength(0);
+  host.process.nowNs += 200_000_000n;
+  host.tick(10);
+  host.tick(3000);
+  expect(await silent(20)).toBe(true);
+});
+
+test("a gateway alone is never slow", async () => {
+  const { silent, told } = await answered();
+  expect(await silent(3000)).toBe(false);
+  await told(0n, 0);
+  expect(await silent(3000)).toBe(false);
 });

@@ -2,7 +2,7 @@
 // gateway. Times are seconds of the caller's clock, above 0; blocks, sessions and seeds are whole numbers below 2^53.
 import { HEAD_BYTES, HEAD_KIND, KIND_PODS, KIND_POLICY, MAX_PAYLOAD } from "../shared/layout";
 import { matchClear, matchPut } from "./match";
-import { ANY_MODEL, pick, pickCommit, pickCost, picked, prefillWork } from "./pick";
+import { ANY_MODEL, pick, pickCommit, pickCost, picked, pickSharing, prefillWork } from "./pick";
 import {
   podHigh,
   podMoveCounts,
@@ -19,7 +19,14 @@ import { policyRead } from "./policy";
 import { factsSet } from "./request-facts";
 import { speculativeAdd, speculativeBegin, speculativeHas } from "./speculative";
 
-export { matchClear, pickCost as cost, picked, podPendingRequests as pendingPrefills, prefillWork };
+export {
+  matchClear,
+  pickCost as cost,
+  picked,
+  pickSharing as sharing,
+  podPendingRequests as pendingPrefills,
+  prefillWork,
+};
 
 /** What became of a frame. */
 export const FRAME_REFUSED: i32 = 0;

@@ -24,6 +24,7 @@ import { ALL, COLD, touch } from "./recency";
 import { chance, chanceUnit, factsBegin, headerHash, perPodRate, session, spread } from "./request-facts";
 import { runScorer } from "./scorers";
 import { sessionPut } from "./session-table";
+import { keepWarm, scoreLoad } from "./token-aware";
 import { warmCosts } from "./warm-until-busy";
 
 export { prefillWork } from "./warm-until-busy";
@@ -66,6 +67,15 @@ export let pickPassed: u32 = 0;
 export let pickProfile: u32 = 0;
 /** Whether none of the pods that passed had a part of the prompt. */
 export let pickCold: bool = false;
+/** Whether the last pick was token-aware's, because warm-until-busy would have had to rely on counts that come late. */
+export let pickStoodIn: bool = false;
+
+let sharingSlow: bool = false;
+
+/** Says whether counts of other gateways come too late to rely on; until it is said anew. */
+export function pickSharing(slow: bool): void {
+  sharingSlow = slow;
+}
 
 /** Slot of candidate `i`, best first. */
 // @ts-ignore: decorator
@@ -149,21 +159,23 @@ function run(
   for (let i: u32 = 0; i < podHigh; i++) store<f64>(costs + (<usize>i << 3), f64.MAX_VALUE);
   gather(roles, model, nowNs);
   const last = profileOps(profile) - 1;
-  let k: u32 = 0;
-  for (; k < last; k++) {
+  for (let k: u32 = 0; k < last; k++) {
     const op = profileOp(profile, k);
     if (opKind(op) < <u32>Op.Queue) runFilter(op);
   }
+  const picker = profileOp(profile, last);
+  const kind = <i32>opKind(picker);
+  const alone = kind == Op.MaxScore ? onlyScorer(profile, last) : 0;
+  const warm = alone != 0 && opKind(alone) == <u32>Op.WarmUntilBusy;
+  pickStoodIn = warm && sharingSlow;
+  if (pickStoodIn) keepWarm();
   pickPassed = candidateCount;
   if (candidateCount == 0) return 0;
   pickCold = coldRequest();
-  const picker = profileOp(profile, last);
-  const kind = <i32>opKind(picker);
-  if (kind == Op.MaxScore) {
-    const alone = onlyScorer(profile, last);
-    if (alone && opKind(alone) == <u32>Op.WarmUntilBusy) leastCost();
-    else mostScore(profile, last, opA(picker));
-  } else if (kind == Op.WeightedRandom) weightedRandom(profile, last);
+  if (pickStoodIn) leastLoad();
+  else if (warm) leastCost();
+  else if (kind == Op.MaxScore) mostScore(profile, last, opA(picker));
+  else if (kind == Op.WeightedRandom) weightedRandom(profile, last);
   else {
     for (let i: u32 = 0; i < candidateCount; i++) setKey(i, chanceUnit());
     finish(highestKey());
@@ -238,6 +250,19 @@ function leastCost(): void {
     store<f32>(scores + (<usize>candidate(i) << 2), <f32>value(i));
   }
   finish(rendezvous(-max(lowest * TIE_SHARE, lowest + TIE_SECONDS), spread));
+}
+
+/**
+ * As max-score does with this scorer alone, but for ties: gateways that hear of each other late must not need to, to
+ * choose the same pod for the same cold prefix.
+ */
+function leastLoad(): void {
+  scoreLoad();
+  for (let i: u32 = 0; i < candidateCount; i++) {
+    setKey(i, value(i));
+    store<f32>(scores + (<usize>candidate(i) << 2), <f32>value(i));
+  }
+  finish(rendezvous(key(highestKey()) - TIE_NEAR, spread));
 }
 
 function mostScore(profile: u32, last: u32, tie: u32): void {

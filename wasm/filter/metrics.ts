@@ -178,7 +178,7 @@ export function recordScheduling(micros: u64): void {
   count(C_SCHEDULING_US, micros);
 }
 
-/** How long in-flight counts take to the agent and back, smoothed; of the VM that heard last. */
+/** How long in-flight counts take to the agent and back, or are without an answer; of the VM that said so last. */
 export function recordSharingDelay(micros: u64): void {
   recordMetric(sharing, micros);
 }

@@ -1,5 +1,7 @@
 // In-flight counts that gateways share through the agent: each worker tells what it has under way as soon as that
-// changes, in batches, and hears what other gateways have. It also measures how long that takes.
+// changes, in batches, and hears what other gateways have. It also measures how long that takes: while it takes too long,
+// warm-until-busy, which relies on these counts, is stood in for (core/pick.ts).
+import { pickSharing } from "../core/pick";
 import { podHigh, podKnown, podsClearForeign, podSetForeign } from "../core/pods";
 import { slowSharingMs } from "../core/request-rules";
 import {
@@ -9,8 +11,13 @@ import {
   MAX_PODS,
   SHARE_HEAD_BYTES,
   SHARE_ROW_BYTES,
+  SHARE_SLOW,
+  SHARE_WHOLE,
 } from "../shared/layout";
+import { text } from "./abi/memory";
+import { LOG_INFO, LOG_WARN } from "./abi/types";
 import { GAUGE_PREFILLS, GAUGE_REQUESTS, GAUGE_TOKENS, GAUGE_WORK, slotAddress, slotAddressSize, slotsBound } from "./gauge-slots";
+import { log } from "./host";
 import { shareOf } from "./inflight";
 import { C_SLOW_SHARING, count, recordSharingDelay } from "./metrics";
 import { streamOpen, streamPayload, streamRoom, streamSend } from "./table-stream";
@@ -35,20 +42,64 @@ let toldNs: u64 = 0;
 let wholeNs: u64 = 0;
 let heardNs: u64 = 0;
 let echoed: u64 = 0;
-let delayMs: f64 = 0;
 
-/** Whether counts of other gateways come later than the policy allows; what is known of them is then little worth. */
-export function sharingSlow(): bool {
-  return delayMs > <f64>slowSharingMs;
+/** Other gateways, as last told. Their number stays when nothing is heard any more: they are still there. */
+let others: u32 = 0;
+/** Since when the oldest share is without an answer, 0 for none. While the stream is closed: since when it is. */
+let askedNs: u64 = 0;
+/** Whether counts of other gateways come too late to rely on, and how many answers in time came since. */
+let slow: bool = false;
+let inTime: u32 = 0;
+let saidNs: u64 = 0;
+
+/** So many answers in time end what one late answer began: a busy worker gets them within 50 ms. */
+// @ts-ignore: decorator
+@inline
+const IN_TIME: u32 = 3;
+/** The log says no more often than that how sharing goes. */
+// @ts-ignore: decorator
+@inline
+const SAID_NS: u64 = 10000000000;
+const SLOW_LOG = text(
+  "warmgate: in-flight counts of other gateways come later than sharing.slowAfter: warm-until-busy decides as llm-d-token-aware until they come in time",
+);
+const FAST_LOG = text("warmgate: in-flight counts of other gateways come in time again: warm-until-busy decides");
+
+function judge(late: bool, nowNs: u64): void {
+  inTime = late ? 0 : inTime + 1;
+  const now = late || (slow && inTime < IN_TIME);
+  if (now == slow) return;
+  slow = now;
+  pickSharing(slow);
+  if (saidNs && nowNs - saidNs < SAID_NS) return;
+  saidNs = nowNs;
+  log(slow ? LOG_WARN : LOG_INFO, slow ? SLOW_LOG : FAST_LOG);
+}
+
+/** Nobody is there to share with. */
+function alone(nowNs: u64): void {
+  askedNs = 0;
+  inTime = IN_TIME;
+  judge(false, nowNs);
+}
+
+/** Silence is no good sign: a share that nobody answers is as late as it is old. */
+function judgeSilence(nowNs: u64): void {
+  if (!others) return;
+  if (!askedNs && !streamOpen()) askedNs = nowNs;
+  if (!askedNs || nowNs - askedNs <= <u64>slowSharingMs * 1000000) return;
+  if (!slow) count(C_SLOW_SHARING);
+  recordSharingDelay((nowNs - askedNs) / 1000);
+  judge(true, nowNs);
 }
 
 /** Tells what changed, and forgets what others have not confirmed; from the tick. */
 export function sharingTick(nowNs: u64): void {
   if (heardNs && nowNs - heardNs > GONE_NS) {
     heardNs = 0;
-    delayMs = 0;
     podsClearForeign();
   }
+  judgeSilence(nowNs);
   if (!streamOpen() || nowNs - toldNs < BATCH_NS) return;
   const whole = nowNs - wholeNs >= WHOLE_NS;
   const p = streamPayload();
@@ -67,10 +118,11 @@ export function sharingTick(nowNs: u64): void {
   // An idle worker says so once a second: then its counts are known to be none.
   if (rows == 0 && !whole) return;
   store<u64>(p, nowNs);
-  store<u32>(p, whole ? 1 : 0, 8);
+  store<u32>(p, (whole ? SHARE_WHOLE : 0) | (slow ? SHARE_SLOW : 0), 8);
   store<u32>(p, rows, 12);
   if (!streamSend(KIND_SHARE, at)) return;
   toldNs = nowNs;
+  if (others && !askedNs) askedNs = nowNs;
   if (whole) wholeNs = nowNs;
 }
 
@@ -116,12 +168,20 @@ export function foreignRead(p: usize, n: u32, nowNs: u64): void {
     podSetForeign(pod, load<u32>(row, 4), load<u32>(row, 8), max<f64>(load<f64>(row, 16), 0), max<f64>(load<f64>(row, 24), 0));
   }
   heardNs = nowNs;
+  others = load<u32>(p, 8);
+  if (!others) {
+    alone(nowNs);
+    return;
+  }
   const stamp = load<u64>(p);
   if (stamp == 0 || stamp == echoed || stamp > nowNs) return;
   echoed = stamp;
+  // What was told after it is still without an answer.
+  askedNs = stamp < toldNs ? toldNs : 0;
   // There and back again is what a count of ours takes to others, and theirs to us.
-  const ms = <f64>(nowNs - stamp) / 1e6;
-  delayMs = delayMs == 0 ? ms : delayMs * 0.8 + ms * 0.2;
-  recordSharingDelay(<u64>(delayMs * 1000));
-  if (ms > <f64>slowSharingMs) count(C_SLOW_SHARING);
+  const micros = (nowNs - stamp) / 1000;
+  const late = micros > <u64>slowSharingMs * 1000;
+  recordSharingDelay(micros);
+  if (late) count(C_SLOW_SHARING);
+  judge(late, nowNs);
 }
