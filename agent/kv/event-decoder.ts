@@ -98,6 +98,12 @@ const STORED = [
   "kv_cache_spec_kind",
 ];
 const REMOVED = ["block_hashes", "medium", "group_idx"];
+/** By tag: the fields of the array form, in their order. */
+const TAGS = new Map([
+  ["BlockStored", STORED],
+  ["BlockRemoved", REMOVED],
+  ["AllBlocksCleared", []],
+]);
 
 /**
  * Decodes a batch payload and hands its events to `sink` as they are read.
@@ -134,7 +140,7 @@ function decodeEvents(sink: EventSink): void {
     } else {
       const length = reader.arrayHead();
       if (length > 0) fields.tag = reader.text();
-      const names = fields.tag === "BlockStored" ? STORED : fields.tag === "BlockRemoved" ? REMOVED : [];
+      const names = TAGS.get(fields.tag) ?? [];
       for (let k = 1; k < length; k++) {
         const name = names[k - 1];
         if (name === undefined) reader.skip();
@@ -146,6 +152,11 @@ function decodeEvents(sink: EventSink): void {
 }
 
 function field(name: string): void {
+  // What a tag of another release means by a name may be of another shape.
+  if (fields.tag !== "" && name !== "type" && !TAGS.has(fields.tag)) {
+    reader.skip();
+    return;
+  }
   switch (name) {
     case "type":
       fields.tag = reader.text();

@@ -6,7 +6,8 @@ export class MsgpackError extends Error {
   override readonly name = "MsgpackError";
 }
 
-const utf8 = new TextDecoder();
+// A salt or an adapter that begins with a byte order mark is another one than without it.
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 const MAX_DEPTH = 64;
 
 /** A cursor over one msgpack document. Every read checks bounds and throws MsgpackError. */
@@ -169,6 +170,10 @@ export class MsgpackReader {
       const n = this.#bytes[this.#need(2) + 1]!;
       if (n < 8) throw new MsgpackError(`a digest of ${n} bytes`);
       end = this.#need(n) + n;
+    } else if (b === 0xc5 || b === 0xc6) {
+      const [from, to] = this.#span();
+      if (to - from < 8) throw new MsgpackError(`a digest of ${to - from} bytes`);
+      end = to;
     } else {
       const n = this.number();
       if (!Number.isSafeInteger(n)) throw new MsgpackError("a block hash is neither an integer nor bytes");
@@ -243,8 +248,10 @@ export class MsgpackReader {
     if (this.isMap()) {
       const map: Record<string, unknown> = Object.create(null);
       for (let n = this.mapHead(); n > 0; n--) {
-        const key = String(this.value(depth + 1));
-        map[key] = this.value(depth + 1);
+        const key = this.value(depth + 1);
+        const value = this.value(depth + 1);
+        // Keys of other kinds are nobody's here, and not all of them can be made a text.
+        if (typeof key === "string") map[key] = value;
       }
       return map;
     }

@@ -185,7 +185,8 @@ export class PodIndex implements EventSink {
     }
     if (e.group !== null && (this.#otherGroups.has(e.group) || (e.specKind === null && e.group !== 0)))
       return "group";
-    if (e.blockSize <= 0 || e.tokens.length !== e.hashes.length * e.blockSize) return "shape";
+    const whole = Number.isInteger(e.blockSize) && e.blockSize > 0;
+    if (!whole || e.tokens.length !== e.hashes.length * e.blockSize) return "shape";
     return e.loraId !== null && e.loraName === null ? "adapter" : null;
   }
 

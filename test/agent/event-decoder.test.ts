@@ -118,6 +118,27 @@ describe("the event decoder", () => {
     ]);
   });
 
+  test("passes over a tag of another release that means another thing by a known field", () => {
+    const moved = { type: "BlockMoved", block_hashes: { from: 1, to: 2 }, medium: ["GPU", "CPU"] };
+    const payload = encode([0.5, [moved, { type: "AllBlocksCleared" }], 0]);
+    expect(decode(payload).events).toEqual([{ type: "unknown:BlockMoved" }, { type: "AllBlocksCleared" }]);
+  });
+
+  test("passes over maps whose keys are no texts", () => {
+    // An unknown member {{}: 1, [1]: 2}, which plain JavaScript objects cannot hold.
+    const payload = hex("93 cb3ff8000000000000 91 92 a5 4f74686572 82 80 01 91 01 02 00");
+    expect(decode(payload).events).toEqual([{ type: "unknown:Other" }]);
+  });
+
+  test("keeps a byte order mark, which makes another salt", () => {
+    const payload = encode([
+      0.5,
+      [["BlockStored", [1], null, [1, 2], 2, null, "GPU", null, [["\ufeffsalt"]]]],
+      0,
+    ]);
+    expect(decode(payload).events[0]!.extraKeys).toEqual([["\ufeffsalt"]]);
+  });
+
   test.each(["events", "events-bytes-hash"])(
     "agrees with every message recorded from vLLM 0.32 (%s)",
     (name) => {
