@@ -1,6 +1,7 @@
 // Asks an engine where it publishes KV events: vLLM's GET /kv_event_sources answers its --kv-events-config per
 // data-parallel rank, `{"0": {"publisher": "zmq", "endpoint": "tcp://*:5557", ...}}`.
 import { request } from "undici";
+import { boundedJson } from "../bounded-json.js";
 
 /** Where a pod's events come from. */
 export interface EventSource {
@@ -24,13 +25,13 @@ export async function eventSource(metricsBase: string): Promise<EventSourceAnswe
     headersTimeout: TIMEOUT_MS,
     bodyTimeout: TIMEOUT_MS,
   });
-  if (response.statusCode !== 200 || Number(response.headers["content-length"] ?? 0) > MAX_BYTES) {
+  if (response.statusCode !== 200) {
     await response.body.dump();
     return { kind: "none" };
   }
   let document: unknown;
   try {
-    document = await response.body.json();
+    document = await boundedJson(response.body, MAX_BYTES);
   } catch {
     return { kind: "none" };
   }

@@ -1,11 +1,14 @@
 // An engine's POST /tokenize as a renderer: token ids, turned into bytes by our own table.
 import { request } from "undici";
+import { boundedJson } from "../bounded-json.js";
 import type { TokenBytes } from "../wire.js";
 import { type Conversation, tokenizeBody } from "./conversation.js";
 import type { PromptRenderer } from "./template-prober.js";
 import { bytesOfTokens } from "./token-bytes.js";
 
 const TIMEOUT_MS = 10_000;
+/** The longest conversation that is asked for has some thousand tokens. */
+const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
 /**
  * Renders at `base` (such as http://10.0.0.7:8000). A token without bytes is an error: the table is then of another
@@ -30,7 +33,8 @@ export function engineRenderer(base: string, table: TokenBytes): PromptRenderer 
       await response.body.dump();
       throw new Error(`${base}/tokenize answers ${response.statusCode}`);
     }
-    const { tokens } = (await response.body.json()) as { tokens?: number[] };
+    const answer = (await boundedJson(response.body, MAX_ANSWER_BYTES)) as { tokens?: unknown } | null;
+    const tokens = answer?.tokens;
     if (!Array.isArray(tokens)) throw new Error(`${base}/tokenize answers without tokens`);
     const bytes = bytesOfTokens(table, tokens);
     if (!bytes) throw new Error(`${base} uses tokens that the configured tokenizer does not have`);

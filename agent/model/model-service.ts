@@ -1,6 +1,7 @@
 // What each pool serves: the names a request may use, and the chat template, learned from the pods themselves.
 import type { Logger } from "pino";
 import { request } from "undici";
+import { boundedJson } from "../bounded-json.js";
 import type { PoolConfig } from "../config/load.js";
 import type { PodRegistry } from "../load/pod-registry.js";
 import type { ModelRow, TemplateProgram, TokenBytes, Wire } from "../wire.js";
@@ -26,9 +27,10 @@ export interface PoolModel {
   names: Map<string, string>;
 }
 
-interface ModelList {
-  data?: { id?: string; parent?: string | null }[];
-}
+/** Names and adapters of a model, and their bytes; more are not taken. */
+const MAX_NAMES = 1024;
+const MAX_NAME_BYTES = 255;
+const MAX_LIST_BYTES = 1024 * 1024;
 
 const RETRY_MS = 1000;
 /** Names are read again this often: adapters come and go. */
@@ -256,8 +258,17 @@ async function servedNames(base: string): Promise<Map<string, string>> {
     await response.body.dump();
     throw new Error(`${base}/v1/models answers ${response.statusCode}`);
   }
-  const { data } = (await response.body.json()) as ModelList;
+  return namesOf(await boundedJson(response.body, MAX_LIST_BYTES));
+}
+
+/** Served names and their adapters ("" = the model itself), out of a list of models. */
+export function namesOf(document: unknown): Map<string, string> {
+  const { data } = (document ?? {}) as { data?: unknown };
   const names = new Map<string, string>();
-  for (const { id, parent } of data ?? []) if (typeof id === "string") names.set(id, parent ? id : "");
+  for (const row of Array.isArray(data) ? data : []) {
+    const { id, parent } = (row ?? {}) as { id?: unknown; parent?: unknown };
+    if (typeof id !== "string" || id === "" || Buffer.byteLength(id) > MAX_NAME_BYTES) continue;
+    if (names.size < MAX_NAMES) names.set(id, parent ? id : "");
+  }
   return names;
 }

@@ -118,21 +118,26 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 const text = new TextEncoder();
 
-/** Bytes of a run of token ids, null when one has none. */
-export function bytesOfTokens(table: TokenBytes, ids: ArrayLike<number>): Uint8Array | null {
+/** Bytes of a run of token ids, the first `most` of them; null when an id has none, or is no id at all. */
+export function bytesOfTokens(
+  table: TokenBytes,
+  ids: ArrayLike<unknown>,
+  most = Number.POSITIVE_INFINITY,
+): Uint8Array | null {
+  const known: number[] = [];
   let total = 0;
-  for (let i = 0; i < ids.length; i++) {
-    const id = ids[i]!;
-    if (!table.known[id]) return null;
+  for (let i = 0; i < ids.length && total < most; i++) {
+    const id = ids[i];
+    if (typeof id !== "number" || !table.known[id]) return null;
+    known.push(id);
     total += table.offsets[id + 1]! - table.offsets[id]!;
   }
   const out = new Uint8Array(total);
   let at = 0;
-  for (let i = 0; i < ids.length; i++) {
-    const from = table.offsets[ids[i]!]!;
-    const to = table.offsets[ids[i]! + 1]!;
-    out.set(table.bytes.subarray(from, to), at);
-    at += to - from;
+  for (const id of known) {
+    const piece = table.bytes.subarray(table.offsets[id]!, table.offsets[id + 1]!);
+    out.set(piece, at);
+    at += piece.length;
   }
-  return out;
+  return total > most ? out.subarray(0, most) : out;
 }

@@ -29,6 +29,8 @@ const VERIFY_PLAIN = 40;
 const VERIFY_SHAPE = 16;
 /** Share of them that the engine must accept. */
 const ACCEPTED = 0.6;
+/** Bytes of all literals of a program; those of real templates have some tens of thousand. */
+const MAX_LITERALS = 128 * 1024;
 /** Every sentinel begins with it; no template has it. */
 const MARK = "Qz";
 
@@ -366,6 +368,9 @@ class Learner {
       for (const { at } of out) barred.add(at);
     }
     if (known.size === 0) return "the engine accepted no conversation";
+    let literals = 0;
+    for (const { literal } of known.values()) literals += literal.length;
+    if (literals > MAX_LITERALS) return `the template's own text takes ${literals} bytes`;
     // Where texts are left out, or moved, the pairs that only odd patterns have are not to be trusted.
     for (const [i, conversation] of conversations.entries()) {
       const bytes = rendered[i];

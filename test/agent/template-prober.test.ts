@@ -1,5 +1,8 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { engineRenderer } from "../../agent/model/engine-renderer.js";
+import { namesOf } from "../../agent/model/model-service.js";
 import { type ProbeResult, probeTemplate } from "../../agent/model/template-prober.js";
 import { loadTokenBytes } from "../../agent/model/token-bytes.js";
 import { edited } from "../../agent/model/turn-program.js";
@@ -135,5 +138,60 @@ describe("an edit", () => {
     expect(edited(space, "both")).toBe("");
     expect(edited("\n\n a \n", "lines-left")).toBe(" a \n");
     expect(edited("\n a \n\n", "lines-both")).toBe(" a ");
+  });
+});
+
+describe("an engine's answers that are not what they should be", () => {
+  /** What `/tokenize` with these tokens makes of a raw prompt. */
+  async function answered(body: string): Promise<unknown> {
+    const server = createServer((_, response) => response.end(body));
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    try {
+      const table = await loadTokenBytes(fixturePath("model-chatml/tokenizer.json"));
+      const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      return await engineRenderer(base, table)
+        .raw("x")
+        .catch((error: Error) => error.message);
+    } finally {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    }
+  }
+
+  test.each([
+    ["[]", "without tokens"],
+    ["null", "without tokens"],
+    ['{"tokens": {"0": 5}}', "without tokens"],
+    ['{"tokens": ["5"]}', "tokens that the configured tokenizer does not have"],
+    ['{"tokens": [1.5]}', "tokens that the configured tokenizer does not have"],
+    ['{"tokens": [[5]]}', "tokens that the configured tokenizer does not have"],
+    ['{"tokens": [-1]}', "tokens that the configured tokenizer does not have"],
+    [`{"tokens": [${"5,".repeat(3_000_000)}5]}`, "more than"],
+    ['{"tokens": [5', "JSON"],
+  ])("are an error that says so, and no prompt (%.30s)", async (body, message) => {
+    expect(await answered(body)).toContain(message);
+  });
+
+  test("give a template whose own text is of any length no place in the table", async () => {
+    const padding = Buffer.alloc(200_000, "x");
+    const result = await probeTemplate(
+      {
+        chat: async ({ messages }) =>
+          Buffer.concat([padding, ...messages.map((m) => Buffer.from(`${m.content}`))]),
+        raw: async (prompt) => Buffer.from(prompt),
+      },
+      seeded(1),
+    );
+    expect(result.reason).toContain("takes");
+    expect(result.program.turns.plain).toBeNull();
+  });
+
+  test("name no more models than a gateway's table holds", () => {
+    const data = Array.from({ length: 5000 }, (_, i) => ({ id: `lora-${i}`, parent: "m" }));
+    expect(namesOf({ data }).size).toBe(1024);
+    expect(namesOf({ data: [{ id: "x".repeat(256) }, { id: 5 }, null, { id: "m" }] })).toEqual(
+      new Map([["m", ""]]),
+    );
+    for (const odd of [null, 5, [], { data: {} }, { data: null }]) expect(namesOf(odd).size).toBe(0);
   });
 });
