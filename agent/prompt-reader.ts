@@ -16,6 +16,8 @@ export interface ReadPrompt {
   whole: boolean;
   /** Why it is not exact; empty when it is. */
   reasons: string[];
+  /** As `reasons`, for a prompt of token ids. */
+  reasonsOfTokens: string[];
   /** Root of the model's chains, without the salt. */
   root: bigint;
   /** Cache salt, empty when there is none. */
@@ -35,7 +37,12 @@ const REASONS = [
   "the prompt is not of one text",
   "there is no prompt",
   "the model's chat template is not known",
+  "a text is one that the template treats in a way of its own",
+  "a number or an object is not printed again as the template prints it",
+  "there are more messages than are looked at",
 ];
+/** Bits that say nothing of a prompt whose tokens are given: it is not rendered. */
+const OF_TEXT = (1 << 5) | (1 << 7);
 const PROBLEMS: (PromptProblem | undefined)[] = [
   undefined,
   "malformed",
@@ -46,7 +53,7 @@ const PROBLEMS: (PromptProblem | undefined)[] = [
 
 /** Longest body, and longest prompt that is looked at, as in the filter; the rest of a longer prompt is not scored. */
 export const MAX_BODY_BYTES = 4 * 1024 * 1024;
-const MAX_PROMPT_BYTES = 1_310_720;
+export const MAX_PROMPT_BYTES = 1_310_720;
 
 type Call = (...args: number[]) => number;
 
@@ -85,7 +92,8 @@ export class PromptReader {
       text: this.#view(x.promptAt!(), x.promptSize!()),
       exact: x.promptExact!() !== 0,
       whole: x.promptWhole!() !== 0,
-      reasons: REASONS.filter((_, bit) => (why >> bit) & 1),
+      reasons: reasonsOf(why),
+      reasonsOfTokens: reasonsOf(why & ~OF_TEXT),
       root: BigInt.asUintN(64, x.root!() as unknown as bigint),
       salt: this.#view(x.saltAt!(), x.saltSize!()),
     };
@@ -100,4 +108,8 @@ export class PromptReader {
   #view(at: number, size: number): Uint8Array {
     return new Uint8Array(this.#memory.buffer, at >>> 0, size >>> 0);
   }
+}
+
+function reasonsOf(bits: number): string[] {
+  return REASONS.filter((_, bit) => (bits >> bit) & 1);
 }

@@ -3,14 +3,15 @@
 import type { Pod, PodRegistry } from "../load/pod-registry.js";
 import type { PoolModel } from "../model/model-service.js";
 import { bytesOfTokens } from "../model/token-bytes.js";
-import type { PromptProblem, PromptReader } from "../prompt-reader.js";
+import { MAX_PROMPT_BYTES, type PromptApi, type PromptProblem, type PromptReader } from "../prompt-reader.js";
 import type { Wire } from "../wire.js";
 import type { AnnouncedBlocks } from "./announced-blocks.js";
 
 /** What is scored: a request as an engine would get it, token ids, or engine block hashes. */
 export type Scored =
-  | { kind: "request"; body: Record<string, unknown> }
-  | { kind: "tokens"; ids: number[]; salt: string }
+  | { kind: "request"; api: PromptApi; body: Uint8Array }
+  /** Token ids of the prompt, with the whole request: its other fields count as in any. */
+  | { kind: "tokens"; api: PromptApi; body: Uint8Array; ids: number[] }
   | { kind: "blocks"; hashes: BigUint64Array };
 
 export interface PodScore {
@@ -28,8 +29,6 @@ export interface PromptScore {
   reasons: string[];
   scores: PodScore[];
 }
-
-const text = new TextEncoder();
 
 export class PromptScorer {
   readonly #wire: Wire;
@@ -53,8 +52,8 @@ export class PromptScorer {
     this.#blockBytes = blockBytes;
   }
 
-  /** Scores a prompt of `model` under one of its names for these pods. */
-  score(scored: Scored, model: PoolModel, name: string, pods: Pod[]): PromptScore | PromptProblem {
+  /** Scores a prompt of `model` for these pods. */
+  score(scored: Scored, model: PoolModel, pods: Pod[]): PromptScore | PromptProblem {
     if (scored.kind === "blocks") {
       const { hashes } = scored;
       return {
@@ -68,19 +67,17 @@ export class PromptScorer {
         })),
       };
     }
-    if (scored.kind === "tokens") {
-      const bytes = bytesOfTokens(model.table, scored.ids);
-      if (!bytes) return this.#nothing(["a token id stands for no text"], pods);
-      const root = this.#wire.root(model.id, model.names.get(name) ?? "", scored.salt);
-      return this.#textScore(root, bytes, true, pods);
-    }
     this.#readModels();
-    const api = "messages" in scored.body ? "chat" : "completions";
-    const prompt = this.#reader.read(text.encode(JSON.stringify({ ...scored.body, model: name })), api);
+    const prompt = this.#reader.read(scored.body, scored.api);
     if (typeof prompt === "string") return prompt;
-    if (!prompt.exact) return this.#nothing(prompt.reasons, pods);
+    const ids = scored.kind === "tokens" ? scored.ids : null;
+    if (ids ? prompt.reasonsOfTokens.length > 0 : !prompt.exact)
+      return this.#nothing(ids ? prompt.reasonsOfTokens : prompt.reasons, pods);
     const root = prompt.salt.length > 0 ? this.#wire.saltedRoot(prompt.root, prompt.salt) : prompt.root;
-    return this.#textScore(root, prompt.text, prompt.whole, pods);
+    if (!ids) return this.#textScore(root, prompt.text, prompt.whole, pods);
+    const bytes = bytesOfTokens(model.table, ids, MAX_PROMPT_BYTES);
+    if (!bytes) return this.#nothing(["a token id stands for no text"], pods);
+    return this.#textScore(root, bytes, bytes.length < MAX_PROMPT_BYTES, pods);
   }
 
   #heldRun(pod: Pod, hashes: BigUint64Array): number {

@@ -1,16 +1,23 @@
 // /api/v1/score and /api/v1/cache: what pods have cached. Who may ask learns what others have sent, so it is behind the
 // token, and without one under a loopback name only.
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
-import { type Static, Type } from "typebox";
+import { Type } from "typebox";
 import { replyError } from "../errors.js";
-import { blockHash } from "../kv/announced-blocks.js";
-import type { PodScore, Scored } from "../kv/prompt-score.js";
+import type { PodScore } from "../kv/prompt-score.js";
+import { scoredOf } from "../kv/score-request.js";
 import type { Pod } from "../load/pod-registry.js";
 import type { PoolModel } from "../model/model-service.js";
 import { MAX_BODY_BYTES, type PromptProblem } from "../prompt-reader.js";
 import { ErrorSchema } from "../schemas/api.js";
 import { CacheStateSchema, PodCacheSchema, ScoreRequestSchema, ScoreSchema } from "../schemas/cache.js";
 import { refuseForeignHost } from "./loopback-host.js";
+
+declare module "fastify" {
+  interface FastifyRequest {
+    /** A JSON body as it came; null where there is none. */
+    rawBody: Buffer | null;
+  }
+}
 
 const security = [{ token: [] }];
 const refusals = { 400: ErrorSchema, 401: ErrorSchema, 403: ErrorSchema, 404: ErrorSchema };
@@ -29,6 +36,16 @@ const cache: FastifyPluginAsyncTypebox = async (app) => {
     app.config.token === null ? refuseForeignHost(request, reply, "the cache is shown") : undefined,
   );
 
+  app.decorateRequest("rawBody", null);
+  app.addContentTypeParser("application/json", { parseAs: "buffer" }, (request, body, done) => {
+    request.rawBody = body as Buffer;
+    try {
+      done(null, JSON.parse(body.toString()));
+    } catch (error) {
+      done(Object.assign(new Error(`the body is no JSON: ${(error as Error).message}`), { statusCode: 400 }));
+    }
+  });
+
   app.post(
     "/score",
     {
@@ -46,16 +63,16 @@ const cache: FastifyPluginAsyncTypebox = async (app) => {
         cacheFacts.scored.refused++;
         return replyError(reply, code, message);
       };
-      const scored = scoredOf(request.body);
-      if (typeof scored === "string") return refuse("invalid_request", scored);
       const served = models.models;
       const name = request.body.model ?? (served.length === 1 ? served[0]!.pool.model.name : null);
       if (name === null)
         return refuse("invalid_request", "model: several models are served here, name the one that is meant");
       const pools = served.filter((model) => model.names.has(name));
       if (pools.length === 0) return refuse("model_not_found", `model: no pool serves ${name}`);
+      const scored = scoredOf(request.body, request.rawBody!, name);
+      if (typeof scored === "string") return refuse("invalid_request", scored);
       const { pods, unknown } = candidates(request.body.candidate_pods, pools);
-      const result = promptScorer.score(scored, pools[0]!, name, pods);
+      const result = promptScorer.score(scored, pools[0]!, pods);
       if (typeof result === "string") return refuse("invalid_request", PROBLEMS[result]);
       cacheFacts.scored[result.exact ? "exact" : "inexact"]++;
       const answer = {
@@ -143,28 +160,4 @@ function best(scores: PodScore[]): Pod | null {
       chosen = score;
   }
   return chosen?.pod ?? null;
-}
-
-/** What a body asks to score, or what is wrong with it. */
-function scoredOf(body: Static<typeof ScoreRequestSchema>): Scored | string {
-  const { candidate_pods: _, prompt_blocks: blocks, ...request } = body;
-  const given = ["prompt", "messages", "prompt_blocks"].filter((key) => key in body);
-  if (given.length !== 1)
-    return given.length === 0
-      ? "give one of prompt, messages or prompt_blocks"
-      : `give one of ${given.join(" and ")}`;
-  if (blocks) {
-    const hashes = new BigUint64Array(blocks.length);
-    for (const [i, block] of blocks.entries()) {
-      const hash = blockHash(block);
-      if (hash === null)
-        return `prompt_blocks[${i}]: ${JSON.stringify(block)} is more than JSON numbers hold; give it as text`;
-      hashes[i] = hash;
-    }
-    return { kind: "blocks", hashes };
-  }
-  const { prompt } = body;
-  if (Array.isArray(prompt) && typeof prompt[0] === "number")
-    return { kind: "tokens", ids: prompt as number[], salt: body.cache_salt ?? "" };
-  return { kind: "request", body: request };
 }

@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
 import { afterEach, describe, expect, test } from "vitest";
+import { scoredOf } from "../../agent/kv/score-request.js";
 import {
   configFor,
   newStateFolder,
@@ -143,6 +144,40 @@ describe("the score route", () => {
     expect(await codes({ model: "m" })).toEqual([400, "invalid_request"]);
     expect(await codes({ model: "m", prompt: "x", messages: [] })).toEqual([400, "invalid_request"]);
     expect(await codes({ prompt_blocks: [2 ** 60] })).toEqual([400, "invalid_request"]);
+  });
+
+  test("answers any body with a score or a refusal, and never fails", async () => {
+    const app = await agentWith(1);
+    const raw = async (body: string) => {
+      const answer = await app.inject({
+        method: "POST",
+        url: "/api/v1/score",
+        headers: { "content-type": "application/json" },
+        payload: body,
+      });
+      return [answer.statusCode, answer.json().error?.code ?? answer.json().exact];
+    };
+    const deep = "[".repeat(200_000) + "]".repeat(200_000);
+    expect(await raw(`{"prompt": "x"`)).toEqual([400, "invalid_request"]);
+    expect(await raw("")).toEqual([400, "invalid_request"]);
+    expect(await raw("null")).toEqual([400, "invalid_request"]);
+    expect(await raw(deep)).toEqual([400, "invalid_request"]);
+    expect(await raw(`{"messages": ${deep}}`)).toEqual([400, "invalid_request"]);
+    expect(await raw(`{"prompt": "x", "__proto__": {"model": "m"}}`)).toEqual([200, false]);
+    expect(await raw(`{"prompt": "x", "candidate_pods": ["pod-0"]}`)).toEqual([200, true]);
+    // A million ids of a token with many bytes are more than is looked at, not more than there is memory.
+    expect(await raw(`{"prompt": [${"5,".repeat(900_000)}5]}`)).toEqual([200, true]);
+    expect(await raw(`{"prompt": [5], "truncate_prompt_tokens": 1}`)).toEqual([200, false]);
+  });
+
+  test("reads a request as it was spelled, since a template may print its numbers", () => {
+    const body =
+      '{"candidate_pods": ["a"], "messages": [], "tools": [{"default": 1.0e2}, 123456789012345678901]}';
+    const scored = scoredOf(JSON.parse(body), Buffer.from(body), "m");
+    if (typeof scored === "string" || scored.kind !== "request") throw new Error("a request is expected");
+    expect(Buffer.from(scored.body).toString()).toBe(
+      '{"model":"m","messages": [], "tools": [{"default": 1.0e2}, 123456789012345678901]}',
+    );
   });
 
   test("wants the token, and without one a loopback name", async () => {
