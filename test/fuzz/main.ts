@@ -56,7 +56,7 @@ async function main(): Promise<number> {
     const start = performance.now();
     let told = start;
     try {
-      const outcome = runTarget(target, seed, cases, start + share, (done) => {
+      const outcome = await runTarget(target, seed, cases, start + share, (done) => {
         const now = performance.now();
         if (now - told < 10_000) return;
         told = now;

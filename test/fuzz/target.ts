@@ -22,7 +22,7 @@ export interface Target {
    * Runs what `seed` stands for, one case or a sequence of them, and returns how many cases that was.
    * @throws Fault when a property does not hold or the module traps.
    */
-  run(seed: number): number;
+  run(seed: number): number | Promise<number>;
 }
 
 export interface Outcome {
@@ -35,24 +35,25 @@ export interface Outcome {
 }
 
 /**
- * Runs a target from `seed` on until `cases` cases are done or `until` (ms of performance.now) has come. `progress` is
+ * Runs a target from `seed` on until `most` cases are done or `until` (ms of performance.now) has come. `progress` is
  * called about each second.
  * @throws Fault
  */
-export function runTarget(
+export async function runTarget(
   target: Target,
   seed: number,
-  cases: number,
+  most: number,
   until = Number.POSITIVE_INFINITY,
   progress: (done: number) => void = () => {},
-): Outcome {
+): Promise<Outcome> {
   const start = performance.now();
   let done = 0;
   let next = seed >>> 0;
   let lookAt = 1000;
   let told = start;
-  while (done < cases) {
-    done += target.run(next);
+  while (done < most) {
+    const cases = target.run(next);
+    done += typeof cases === "number" ? cases : await cases;
     next = (next + 1) >>> 0;
     if (done < lookAt) continue;
     lookAt = done + 1000;
