@@ -11,6 +11,7 @@ import kvEvents from "./plugins/kv-events.js";
 import load from "./plugins/load.js";
 import metrics from "./plugins/metrics.js";
 import models from "./plugins/models.js";
+import predictions from "./plugins/predictions.js";
 import table from "./plugins/table.js";
 import tableStream from "./plugins/table-stream.js";
 import transfers from "./plugins/transfers.js";
@@ -67,6 +68,7 @@ export async function buildApp(config: AgentConfig, log: Logger): Promise<Fastif
   await app.register(table);
   await app.register(kvEvents);
   await app.register(models);
+  await app.register(predictions);
   await app.register(load);
   await app.register(tableStream);
   await app.register(cache);

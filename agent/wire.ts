@@ -231,6 +231,27 @@ export interface Report {
   pods: ReportRow[];
 }
 
+/** What one gateway worker counted of a pod since its last message of this kind. */
+export interface PredictionRow {
+  address: string;
+  /** Requests of which the prompt was looked up, and the tokens of them that the pod's announced blocks promised. */
+  requests: number;
+  promised: number;
+  /** Answers that said how many tokens were cached; what was promised of these, and what they said. */
+  answers: number;
+  answersPromised: number;
+  cached: number;
+  /** Answers by which more than a block too much, or more than a text block too little, was promised. */
+  over: number;
+  under: number;
+  tenants: { tag: number; requests: number; promised: number; answers: number; right: number }[];
+}
+
+export interface Predictions {
+  kind: "predictions";
+  rows: PredictionRow[];
+}
+
 /** What one gateway worker has under way. */
 export interface Share {
   kind: "share";
@@ -816,7 +837,7 @@ export class Wire {
   }
 
   /** Reads a frame from a filter; null when it is damaged or of another format. */
-  decodeUp(data: Uint8Array): Hello | Report | Resync | Decision | Share | Transfers | null {
+  decodeUp(data: Uint8Array): Hello | Report | Resync | Decision | Share | Transfers | Predictions | null {
     this.#put(data);
     const kind = this.#x.frameKind!(data.length);
     const head = this.#number("headBytes");
@@ -835,6 +856,7 @@ export class Wire {
     if (kind === this.#number("kindShare")) return this.#share(view, data);
     if (kind === this.#number("kindDecision")) return this.#decision(view, data);
     if (kind === this.#number("kindTransfers")) return this.#transfers(view);
+    if (kind === this.#number("kindPredictions")) return this.#predictions(view);
     return kind === this.#number("kindReport") ? this.#report(view) : null;
   }
 
@@ -946,6 +968,45 @@ export class Wire {
       counters: Array.from({ length: this.#number("transferCounterCount") }, (_, i) => u64(at + i * 8)),
       pods,
     };
+  }
+
+  #predictions(view: DataView): Predictions | null {
+    const width = this.#number("predictionsRowBytes");
+    const tenantBytes = this.#number("predictionsTenantBytes");
+    let p = this.#number("predictionsHeadBytes");
+    if (view.byteLength < p) return null;
+    const u64 = (at: number) => Number(view.getBigUint64(at, true));
+    const rows: PredictionRow[] = [];
+    for (let left = view.getUint32(0, true); left > 0; left--) {
+      if (p + width > view.byteLength) return null;
+      const length = view.getUint32(p, true);
+      if (p + width + length > view.byteLength) return null;
+      const tenants: PredictionRow["tenants"] = [];
+      for (let i = 0, t = p + 64; i < this.#number("predictionsTenants"); i++, t += tenantBytes) {
+        const tag = view.getUint32(t, true);
+        if (tag === 0) continue;
+        tenants.push({
+          tag,
+          requests: view.getUint32(t + 4, true),
+          answers: view.getUint32(t + 8, true),
+          right: view.getUint32(t + 12, true),
+          promised: u64(t + 16),
+        });
+      }
+      rows.push({
+        address: utf8.decode(new Uint8Array(view.buffer, view.byteOffset + p + width, length)),
+        requests: u64(p + 8),
+        promised: u64(p + 16),
+        answers: u64(p + 24),
+        answersPromised: u64(p + 32),
+        cached: u64(p + 40),
+        over: u64(p + 48),
+        under: u64(p + 56),
+        tenants,
+      });
+      p += width + ((length + 7) & ~7);
+    }
+    return { kind: "predictions", rows };
   }
 
   #report(view: DataView): Report | null {

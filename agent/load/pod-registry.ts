@@ -2,7 +2,7 @@
 import type { PodConfig, PoolConfig } from "../config/load.js";
 import type { EventFeed } from "../kv/event-feed.js";
 import type { PodIndex } from "../kv/pod-index.js";
-import { PredictionCheck } from "../kv/prediction-check.js";
+import { PredictionWatch } from "../kv/prediction-watch.js";
 import type { LoadRow, PodRow } from "../wire.js";
 import type { EngineMetrics } from "./engine-metrics.js";
 import { PrefillRate } from "./prefill-rate.js";
@@ -42,7 +42,7 @@ export interface Pod {
   /** Restarts that the feed had noticed at that time. */
   restartsKnown: number;
   readonly rate: PrefillRate;
-  readonly predictions: PredictionCheck;
+  readonly predictions: PredictionWatch;
   /** Custom columns by name. */
   readonly attributes: Map<string, Attribute>;
   scrapes: { ok: number; refused: number; timeout: number; failed: number };
@@ -129,7 +129,7 @@ export function newPod(given: Pick<Pod, "config" | "pool" | "slot" | "model" | "
     restartsKnown: 0,
     attributes: new Map(),
     rate: new PrefillRate(given.config.prefillTokensPerSecond),
-    predictions: new PredictionCheck(),
+    predictions: new PredictionWatch(),
     scrapes: { ok: 0, refused: 0, timeout: 0, failed: 0 },
   };
 }

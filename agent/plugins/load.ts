@@ -26,6 +26,7 @@ function noteRun(pod: Pod): void {
     if (otherProcess) feed?.begunAnew("its process is another one");
     else if (countersWentBack && pod.index.suspect) feed?.begunAnew("its counters went back");
   }
+  if (otherProcess || (feed?.counts.restarts ?? 0) !== pod.restartsKnown) pod.predictions.begunAnew();
   pod.promptTokens = metrics.promptTokens;
   pod.startTime = metrics.startTime;
   pod.restartsKnown = feed?.counts.restarts ?? 0;
@@ -35,25 +36,10 @@ export default fp(
   async (app) => {
     app.decorate("onScraped", []);
     const log = app.pino.child({ component: "load" });
-    const compare = (pod: Pod) => {
-      const sent = app.reports.pods.get(pod.config.address);
-      if (!sent || !pod.feed || !pod.metrics?.countsPrefixes) return;
-      const before = pod.predictions.over;
-      pod.predictions.observe(
-        { requests: sent.requests, predicted: sent.predictedTokens, found: pod.metrics.prefixHits },
-        app.registry.blockTokens(pod),
-        performance.now(),
-      );
-      if (pod.predictions.over && !before)
-        log.warn(
-          { event_type: "predictions", pod_id: pod.config.name, ratio: pod.predictions.ratio },
-          "more is predicted to be cached on the pod than its engine finds: events are lost, its template changed, or its prefix cache is off",
-        );
-    };
     const scraper = new Scraper(app.config.scrape, {
       onLoad: (pod) => {
         noteRun(pod);
-        compare(pod);
+        app.predictions.scraped(pod);
         for (const told of app.onScraped) told(pod);
         app.publisher.loadsChanged();
       },
@@ -96,14 +82,6 @@ export default fp(
     );
     app.readiness.note(() =>
       app.registry.pods
-        .filter((pod) => pod.predictions.over)
-        .map((pod) => ({
-          code: "predictions_off",
-          detail: `pod ${pod.config.name}: its engine finds less in its cache than gateways predict`,
-        })),
-    );
-    app.readiness.note(() =>
-      app.registry.pods
         .filter((pod) => !pod.ready)
         .map((pod) => ({ code: "pod_not_ready", detail: `pod ${pod.config.name}: ${pod.problem}` })),
     );
@@ -117,5 +95,5 @@ export default fp(
       await Promise.all([scraper.stop(), attributes.stop()]);
     });
   },
-  { name: "load", dependencies: ["table", "kv-events", "models"] },
+  { name: "load", dependencies: ["table", "kv-events", "models", "predictions"] },
 );

@@ -216,9 +216,49 @@ export default fp(
     );
     gauge(
       "warmgate_predictions_off",
-      "1 when gateways predicted more cached tokens than the engine found",
+      "1 when what a pod announces and what its engine finds in its cache part",
       ["pod"],
-      () => perPod((pod) => (pod.feed && pod.metrics?.countsPrefixes ? Number(pod.predictions.over) : null)),
+      () => perPod((pod) => (pod.feed ? Number(pod.predictions.alarm !== null) : null)),
+    );
+    gauge("warmgate_pod_fallen", "1 while a pod's announced blocks are not believed", ["pod"], () =>
+      perPod((pod) => (pod.feed ? Number(pod.predictions.fallen !== null) : null)),
+    );
+    const answers = (
+      name: string,
+      help: string,
+      value: (totals: Pod["predictions"]["totals"], pod: Pod) => number,
+    ) =>
+      counter(name, help, ["pod", "model"], () =>
+        pods.pods.flatMap((pod): Rows => {
+          const { predictions, pool, config } = pod;
+          if (predictions.totals.requests === 0) return [];
+          return [[{ pod: config.name, model: pool.model.name }, value(predictions.totals, pod)]];
+        }),
+      );
+    answers(
+      "warmgate_answers_compared_total",
+      "Answers that said how many prompt tokens were cached, and whose prediction was exact",
+      (t) => t.answers,
+    );
+    answers(
+      "warmgate_answers_cached_tokens_total",
+      "Tokens that these answers said were cached",
+      (t) => t.cachedTokens,
+    );
+    answers(
+      "warmgate_answers_predicted_tokens_total",
+      "Tokens that the pod's announced blocks promised of them",
+      (t) => t.promisedTokens,
+    );
+    answers(
+      "warmgate_answers_over_total",
+      "Answers with more than a KV block less cached than was promised",
+      (t) => t.over,
+    );
+    answers(
+      "warmgate_answers_under_total",
+      "Answers with more than a text block more cached than was promised",
+      (t) => t.under,
     );
     const checked = (field: "checked" | "encoded" | "different", name: string, help: string) =>
       counter(name, help, ["model"], () =>

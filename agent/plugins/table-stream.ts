@@ -33,6 +33,7 @@ export default fp(
       onShare: (share, sink) => shared.take(share, sink, performance.now()),
       onDecision: (decision) => decisions.take(decision, Date.now()),
       onTransfers: (message) => transfers.take(message, performance.now()),
+      onPredictions: (rows) => app.predictions.take(rows),
     });
     app.readiness.note(() =>
       shared.slowGateways > 0 ? [{ code: "sharing_slow", detail: slowSharing(shared.slowGateways) }] : [],
@@ -47,5 +48,5 @@ export default fp(
       stream.stop();
     });
   },
-  { name: "table-stream", dependencies: ["table"] },
+  { name: "table-stream", dependencies: ["table", "predictions"] },
 );

@@ -2,6 +2,7 @@
 import { timingSafeEqual } from "node:crypto";
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { replyError } from "../errors.js";
+import { shownPredictions } from "../kv/prediction-watch.js";
 import type { Pod } from "../load/pod-registry.js";
 import { ErrorSchema, PodsSchema } from "../schemas/api.js";
 import { DecisionsQuerySchema, DecisionsSchema } from "../schemas/decisions.js";
@@ -90,6 +91,11 @@ const api: FastifyPluginAsyncTypebox = async (app) => {
         blockTokens: app.registry.blockTokens(pod),
         capacityTokens: metrics?.capacityTokens || null,
         hitRate: metrics?.prefixQueries ? metrics.prefixHits / metrics.prefixQueries : null,
+      },
+      predictions: {
+        ...shownPredictions([pod]),
+        alarm: pod.predictions.alarm,
+        fallen: pod.predictions.fallen !== null,
       },
       prefillTokensPerSecond: pod.rate.value,
       inflightRequests: app.reports.inflight(config.address),

@@ -27,6 +27,15 @@ export const ReadySchema = Type.Object({
 const Nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
   Type.Union([schema, Type.Null()]);
 
+const PREDICTIONS = {
+  answers: Type.Integer({ description: "That said how many prompt tokens were cached" }),
+  cachedTokens: Type.Integer({ description: "What they said" }),
+  predictedTokens: Type.Integer({ description: "What was promised" }),
+  withinOneBlock: Nullable(
+    Type.Number({ description: "Share of them within a KV block above and a text block below, 0-1" }),
+  ),
+};
+
 export const PodSchema = Type.Object({
   name: Type.String(),
   pool: Type.String(),
@@ -50,6 +59,14 @@ export const PodSchema = Type.Object({
     capacityTokens: Nullable(Type.Integer()),
     hitRate: Nullable(Type.Number()),
   }),
+  predictions: Type.Object(
+    {
+      ...PREDICTIONS,
+      alarm: Nullable(Type.String({ description: "How promises and answers part" })),
+      fallen: Type.Boolean({ description: "What the pod announces is not used until it agrees again" }),
+    },
+    { description: "What its announced blocks promised against what its answers say" },
+  ),
   prefillTokensPerSecond: Type.Number(),
   inflightRequests: Type.Integer({ description: "Through all gateways that report" }),
   events: Nullable(
@@ -110,6 +127,7 @@ export const ModelsSchema = Type.Object({
           reason: Type.Union([Type.String(), Type.Null()]),
         }),
       ),
+      predictions: Type.Object(PREDICTIONS, { description: "Of all its pods" }),
     }),
   ),
 });

@@ -15,7 +15,7 @@ import type { Logger } from "pino";
 import type { Listen } from "../config/load.js";
 import { StartError } from "../errors.js";
 import { packageRoot } from "../package-root.js";
-import type { Decision, Hello, Report, Share, Transfers, Wire } from "../wire.js";
+import type { Decision, Hello, PredictionRow, Report, Share, Transfers, Wire } from "../wire.js";
 import type { FrameSink, Publisher } from "./publisher.js";
 
 interface Frame {
@@ -34,6 +34,7 @@ export interface StreamOptions {
   onDecision: (decision: Decision) => void;
   onShare: (share: Share, sink: FrameSink) => void;
   onTransfers: (transfers: Transfers) => void;
+  onPredictions: (rows: PredictionRow[]) => void;
 }
 
 /** The frame format that wasm/shared writes. */
@@ -81,7 +82,8 @@ export class StreamServer {
   }
 
   #subscribe(call: Call): void {
-    const { publisher, wire, log, token, onReport, onDecision, onShare, onTransfers } = this.#o;
+    const { publisher, wire, log, token, onReport, onDecision, onShare, onTransfers, onPredictions } =
+      this.#o;
     if (token !== null && !authorized(call.metadata, token)) {
       log.warn({ event_type: "subscribe", peer: call.getPeer() }, "a subscriber had no valid token");
       call.emit("error", { code: status.UNAUTHENTICATED, details: "a bearer token is required" });
@@ -114,6 +116,7 @@ export class StreamServer {
       else if (message.kind === "decision") onDecision(message);
       else if (message.kind === "share") onShare(message, sink);
       else if (message.kind === "transfers") onTransfers(message);
+      else if (message.kind === "predictions") onPredictions(message.rows);
       else onReport(message);
     });
     const gone = () => {

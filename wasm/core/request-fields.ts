@@ -109,6 +109,10 @@ export const F_SAMPLING: u32 = 33;
 // @ts-ignore: decorator
 @inline
 export const F_EXTRA_ARGUMENTS: u32 = 34;
+/** Inert, but says whether a streamed answer ends with its usage. */
+// @ts-ignore: decorator
+@inline
+export const F_STREAM_OPTIONS: u32 = 35;
 /** F_RESERVED + i is reserved field number i. */
 // @ts-ignore: decorator
 @inline
@@ -202,7 +206,6 @@ const INERT: StaticArray<string> = [
   "logprobs",
   "top_logprobs",
   "seed",
-  "stream_options",
   "metadata",
   "store",
   "service_tier",
@@ -256,6 +259,7 @@ for (let i = 0; i < INERT.length; i++) add(INERT[i], F_INERT);
 add("vllm_xargs", F_ENGINE_ARGUMENTS);
 add("sampling_params", F_SAMPLING);
 add("extra_args", F_EXTRA_ARGUMENTS);
+add("stream_options", F_STREAM_OPTIONS);
 
 /** Field of a key of `n` unescaped bytes at `p`. */
 export function fieldOf(p: usize, n: u32): u32 {

@@ -44,6 +44,7 @@ import {
   F_SALT,
   F_SAMPLING,
   F_STREAM,
+  F_STREAM_OPTIONS,
   F_TOOLS,
   F_USER,
 } from "./request-fields";
@@ -103,6 +104,8 @@ export let saltLen: u32 = 0;
 export let cacheKeyPtr: usize = 0;
 export let cacheKeyLen: u32 = 0;
 export let stream: bool = false;
+/** Whether a streamed answer is asked to end with its usage. */
+export let streamUsage: bool = false;
 /** Bit i: reserved field i was there, under whatever spelling. */
 export let reserved: u32 = 0;
 /** Whether the rendered bytes are the prompt's own, as far as they go. */
@@ -145,6 +148,7 @@ export function scanRequest(p: usize, n: u32, path: u32, truncated: bool, templa
   saltLen = 0;
   cacheKeyLen = 0;
   stream = false;
+  streamUsage = false;
   reserved = 0;
   renderExact = false;
   promptIsComplete = false;
@@ -264,6 +268,11 @@ function value(field: u32): bool {
     case F_STREAM:
       stream = c == 0x74;
       return skipValue(1);
+    case F_STREAM_OPTIONS: {
+      const ok = skipValue(1);
+      streamUsage = ok && asksForUsage(start, at);
+      return ok;
+    }
     case F_GENERATION:
       // An engine reads some other values as one or the other; what it makes of them is not for us to guess.
       generation = c != 0x66;
@@ -305,6 +314,26 @@ function value(field: u32): bool {
     default:
       return other(c);
   }
+}
+
+/** "include_usage" */
+const INCLUDE_USAGE: usize = memory.data<u8>([
+  34, 105, 110, 99, 108, 117, 100, 101, 95, 117, 115, 97, 103, 101, 34,
+]);
+/** Longest stream options that are looked at, in bytes. */
+// @ts-ignore: decorator
+@inline
+const OPTIONS_MAX: usize = 256;
+
+/** Whether the object between `from` and `to` has `"include_usage": true`. */
+function asksForUsage(from: usize, to: usize): bool {
+  if (to - from > OPTIONS_MAX) return false;
+  for (let p = from; p + 20 <= to; p++) {
+    if (memory.compare(p, INCLUDE_USAGE, 15) != 0) continue;
+    p = afterSpace(p + 15);
+    return load<u8>(p) == 0x3a && load<u8>(afterSpace(p + 1)) == 0x74;
+  }
+  return false;
 }
 
 /** The members of an object of engine arguments under the cursor, `depth` levels deep: reserved fields count here, too. */

@@ -91,7 +91,7 @@ export function proxy_on_response_headers(id: u32, count: u32, endOfStream: u32)
 export function proxy_on_response_body(id: u32, size: u32, endOfStream: u32): u32 {
   const s = streamFind(id);
   if (!s) return CONTINUE;
-  if (s.firstToken && !endOfStream && !s.holdResponse) return CONTINUE;
+  if (s.firstToken && !endOfStream && !s.holdResponse && !s.readsUsage) return CONTINUE;
   const first = !s.firstToken;
   enter();
   const action = onResponseBody(s, size, endOfStream != 0);

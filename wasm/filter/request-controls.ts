@@ -7,10 +7,8 @@ import {
   principalTrusted,
   ruleAny,
   ruleFind,
-  ruleFlags,
   ruleNumber,
   rulesKnown,
-  sample,
   trustConfigured,
 } from "../core/request-rules";
 import {
@@ -20,7 +18,6 @@ import {
   RULE_OVERRIDE,
   RULE_PRINCIPAL,
   RULE_TOKEN,
-  RULES_QUEUE_ON,
 } from "../shared/layout";
 import { sha256 } from "../shared/sha256";
 import { sipLo, siphash128 } from "../shared/siphash";
@@ -88,7 +85,7 @@ function is(s: asked.Span, t: Text): bool {
 /** Reads what the request asks for into its record; in its header callback. */
 export function controlsRead(s: Stream): void {
   if (!rulesKnown) return;
-  if (ruleFlags & RULES_QUEUE_ON || sample) s.tenant = credentialTenant();
+  s.tenant = credentialTenant();
   const showsDebug = debugHeaders == DEBUG_TRUSTED && trustConfigured();
   if (!asked.controlsSeen && !showsDebug) return;
   // Who it is costs host calls or a digest: it is only asked when something hangs on it.

@@ -37,6 +37,7 @@ import {
   SCAN_TOO_DEEP,
   scanRequest,
   stream as scannedStream,
+  streamUsage,
   userLen,
   userPtr,
 } from "../core/scan";
@@ -361,6 +362,7 @@ function decideOnBody(s: Stream, size: u32, whole: bool): u32 {
   }
   waitingAdd(-1);
   s.streaming = scannedStream;
+  s.asksUsage = streamUsage;
   bodySession(s);
   const action = schedule(s, usable, t0);
   if (action != CONTINUE || !splitPossible(whole) || !prefillBegin(s)) return action;
@@ -462,6 +464,9 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   writeCandidates(s);
   s.pod = pod;
   s.predicted = matchTokens(pod);
+  s.announced = s.predicted;
+  // Of a prompt that is only known in part, or is shorter than a text block, no answer says whether that was right.
+  if (blocks && promptIsComplete) s.textBlockTokens = <u16>Math.ceil(<f64>blockBytes / foundBytesPerToken);
   // The engine counted the matched part; dense scripts have far more tokens than bytes suggest.
   if (s.predicted) promptTokens = max(promptTokens, <f64>s.predicted + 1);
   s.uncached = blocks ? <u32>max(promptTokens - <f64>s.predicted, 1) : <u32>promptTokens;

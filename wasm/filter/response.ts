@@ -20,12 +20,14 @@ import {
   OK,
   STOP,
 } from "./abi/types";
+import { USAGE_BYTES, usageBegin, usageEnd, usageFeed, usageRead } from "./answer-usage";
 import { bodyMode } from "./configuration";
 import { digits } from "./decimal";
 import { buffer, getHeader, now, property, resultAt, resultSize, scratch, setHeader } from "./host";
 import { countPrefill, countRequest, gaugeSlot, leaveOut } from "./inflight";
 import { C_LEFT_OUT, C_MOVED, C_QUEUE_LEFT, count } from "./metrics";
 import { queueForget } from "./queue";
+import { recordAnnounced } from "./prediction-report";
 import { prefillEnd, prefillResponse, prefillUsed, sidecarPrefillEnds } from "./prefill";
 import { recordFirstToken, recordRequest } from "./report";
 import { debugShown } from "./request-controls";
@@ -65,13 +67,10 @@ const OUTPUT_TOKENS = text('"output_tokens":');
 const TRUE = text("true");
 const FALSE = text("false");
 
-/** Longest JSON answer that is held until its usage is known, and how much of its end is looked at. */
+/** Longest JSON answer that is held until its usage is known. */
 // @ts-ignore: decorator
 @inline
 const HELD_BYTES: u32 = 262144;
-// @ts-ignore: decorator
-@inline
-const USAGE_BYTES: u32 = 8192;
 /** Uncached tokens from which a first token's time says something about the pod's rate. */
 // @ts-ignore: decorator
 @inline
@@ -83,6 +82,7 @@ export function onResponseHeaders(s: Stream, endOfStream: bool): u32 {
   if (s.pod >= 0) followHost(s);
   prefillResponse(s);
   if (endOfStream) s.responseDone = true;
+  else usageBegin(s);
   if (!debugShown(s)) return CONTINUE;
   writeDebugHeaders(s);
   if (endOfStream || s.streaming || s.promptTokens == 0 || !bodyMode || !shortJson()) return CONTINUE;
@@ -115,6 +115,8 @@ function followHost(s: Stream): void {
   s.gauge = slot;
   s.pod = actual;
   s.predicted = 0;
+  s.announced = 0;
+  s.textBlockTokens = 0;
   s.alone = false;
 }
 
@@ -124,13 +126,20 @@ function candidate(s: Stream, i: u32): u32 {
   return i == 0 ? s.candidate0 : i == 1 ? s.candidate1 : s.candidate2;
 }
 
-/** CONTINUE; STOP only while a short JSON answer is held. Of a stream's frames only the first one's arrival matters. */
+/**
+ * CONTINUE; STOP only while a short JSON answer is held. Of a stream's frames only the first one's arrival matters,
+ * unless it ends with its usage.
+ */
 export function onResponseBody(s: Stream, size: u32, endOfStream: bool): u32 {
   firstToken(s, size, endOfStream);
-  if (!s.holdResponse) return CONTINUE;
+  if (!s.holdResponse) {
+    usageRead(s, size);
+    return CONTINUE;
+  }
   if (!endOfStream && size <= HELD_BYTES) return STOP;
   s.holdResponse = false;
   if (endOfStream) writeUsage(s, size);
+  else usageRead(s, size);
   return CONTINUE;
 }
 
@@ -179,6 +188,7 @@ function writeUsage(s: Stream, size: u32): void {
   // usage stands near the end of an answer; the text before it may be long.
   const n = min(size, USAGE_BYTES);
   if (buffer(BUFFER_RESPONSE_BODY, size - n, n) != OK) return;
+  usageFeed(s, size > n);
   let tokens = numberAfter(COMPLETION_TOKENS);
   if (tokens < 0) tokens = numberAfter(OUTPUT_TOKENS);
   const p = scratch(32);
@@ -220,7 +230,9 @@ export function onStreamEnd(s: Stream): void {
   if (s.state == DISPATCHED && s.pod >= 0) {
     if (!s.responseDone) blame(s);
     recordRequest(<u32>s.pod, s.promptTokens, s.predicted);
+    if (s.textBlockTokens) recordAnnounced(s);
   }
+  usageEnd(s);
   if (s.state == QUEUED) {
     queueForget(s);
     count(C_QUEUE_LEFT);

@@ -29,6 +29,7 @@ import { queueTick } from "./queue";
 import { prefillMemory, prefillTick } from "./prefill";
 import { expireBlocks } from "./prefill-held";
 import { prefillMetricsDefine, sendTransfers } from "./prefill-metrics";
+import { sendPredictions } from "./prediction-report";
 import { sendReport } from "./report";
 import { bodySeen, decideOnHeaders, RENDER_BYTES, resumedBlind, resumingEnds, setArrivalRate } from "./request";
 import { streamWalk, streamsOwed, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
@@ -122,6 +123,7 @@ export function onTick(): void {
     rosterSign(vmId, t / 1000000);
     expireBlocks(t);
     if (streamOpen()) {
+      sendPredictions();
       sendReport();
       sendTransfers();
     }

@@ -97,6 +97,18 @@ export class Stream {
   prefillUs: u32;
   /** Gauge slot + 1 of that pod while its prefill, by the decode pod's sidecar, is counted there. */
   prefillGauge: u32;
+  /** Tokens that the pod's announced blocks hold of the prompt, whatever was predicted from. */
+  announced: u32;
+  /** Tokens that a text block may have, as answers are compared; 0 where this one is not. */
+  textBlockTokens: u16;
+  /** The client asked for the usage at the end of the stream. */
+  asksUsage: bool;
+  /** The answer is looked through for its usage (answer-usage.ts), which has come so far. */
+  readsUsage: bool;
+  usageState: u8;
+  /** What the answer says was cached, + 1; 0 while it says nothing. */
+  cachedTokens: u32;
+  usageNumber: u32;
 }
 
 // Behind the fields: the session id, the request id, the trace id.

@@ -60,6 +60,7 @@ import {
   KIND_MODELS,
   KIND_PODS,
   KIND_POLICY,
+  KIND_PREDICTIONS,
   KIND_REPORT,
   KIND_RESYNC,
   KIND_RULES,
@@ -78,6 +79,10 @@ import {
   POLICY_SALT_KEY,
   POLICY_STALE_MS,
   POLICY_VERSION,
+  PREDICTIONS_HEAD_BYTES,
+  PREDICTIONS_ROW_BYTES,
+  PREDICTIONS_TENANT_BYTES,
+  PREDICTIONS_TENANTS,
   REPORT_COUNTER_COUNT,
   REPORT_COUNTERS,
   REPORT_HEAD_BYTES,
@@ -161,6 +166,11 @@ export const reportCounters: u32 = REPORT_COUNTERS;
 export const reportCounterCount: u32 = REPORT_COUNTER_COUNT;
 export const reportHeadBytes: u32 = REPORT_HEAD_BYTES;
 export const reportRowBytes: u32 = REPORT_ROW_BYTES;
+export const kindPredictions: u32 = KIND_PREDICTIONS;
+export const predictionsHeadBytes: u32 = PREDICTIONS_HEAD_BYTES;
+export const predictionsRowBytes: u32 = PREDICTIONS_ROW_BYTES;
+export const predictionsTenants: u32 = PREDICTIONS_TENANTS;
+export const predictionsTenantBytes: u32 = PREDICTIONS_TENANT_BYTES;
 export const scoreBytes: u32 = SCORE_BYTES;
 
 export function abort(message: usize, file: usize, line: u32, column: u32): void {
