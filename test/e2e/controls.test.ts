@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
+import { connect } from "node:http2";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { waitFor } from "../../demo/processes.js";
 import { type Answer, ControlsGateway } from "./controls-gateway.js";
@@ -159,6 +160,43 @@ describe("the queue", () => {
     await queued(0);
   });
 
+  test("lets streams of one HTTP/2 connection through in each other's end, also when that is a reset", async () => {
+    await rules("60s");
+    let served = 0;
+    for (const pod of gateway.pods)
+      pod.handler = (_, res) => {
+        // Every fifth answer breaks off after its head: what ends a stream is then a reset from the pod.
+        if (++served % 5 === 0) {
+          res.write("{");
+          setTimeout(() => res.destroy(), 2);
+        } else res.end("{}");
+        return true;
+      };
+    const session = connect(`http://127.0.0.1:${gateway.port}`);
+    const one = (i: number) =>
+      new Promise<number>((resolve) => {
+        const stream = session.request({
+          ":method": "POST",
+          ":path": "/v1/chat/completions",
+          "content-type": "application/json",
+        });
+        let status = 0;
+        stream.on("response", (headers) => {
+          status = Number(headers[":status"]);
+        });
+        stream.on("error", () => {});
+        stream.on("close", () => resolve(status));
+        stream.resume();
+        stream.end(JSON.stringify(chat(`stream ${i}`)));
+      });
+    const statuses = await Promise.all(Array.from({ length: 60 }, (_, i) => one(i)));
+    session.destroy();
+    // A pod that resets is left out for a while; with both out, both count again.
+    expect(new Set(statuses)).toEqual(new Set([200]));
+    expect(served).toBeGreaterThanOrEqual(60);
+    await queued(0);
+  });
+
   test("refuses with 429 and a reason after the longest wait", async () => {
     await rules("500ms");
     hold();
@@ -243,7 +281,7 @@ describe("overload", () => {
     expect(statuses([...alone, ...urgent, ...one, ...two])).toEqual([200]);
     expect(statuses(low)).toContain(429);
     expect(statuses(low).filter((s) => s !== 200)).toEqual([429]);
-    expect(p90(urgent)).toBeLessThan(2 * p90(alone) + SERVICE_MS);
+    expect(p90(urgent)).toBeLessThan(2 * p90(alone));
     // Who has more clients waiting gets no more through.
     const share = one.length / (one.length + two.length);
     expect(share).toBeGreaterThan(0.45);
