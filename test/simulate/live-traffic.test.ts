@@ -52,9 +52,8 @@ test("prompts share as many blocks as they have whole blocks of tokens in common
     grows: false,
     turns: [{ text, outputTokens: 1, thinkS: 0 }],
   }));
-  const [[a, b]] = loadOf({ name: "two", conversations, warmUp: [] }, tokenizer, 1).stages as [
-    { blocks: readonly number[] }[],
-  ];
+  const load = loadOf({ name: "two", conversations, warmUp: [] }, tokenizer, 1);
+  const [a, b] = load.stages[0]!;
   const rendered = conversations.map((c) =>
     tokenizer.encode(
       renderChat(
