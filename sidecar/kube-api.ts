@@ -35,7 +35,7 @@ export interface Resource {
 
 /** An object of any kind. Nothing but the name is certain. */
 export interface KubeObject {
-  metadata: { name: string; resourceVersion?: string };
+  metadata: { name: string; resourceVersion?: string; labels?: Record<string, string> };
   [key: string]: unknown;
 }
 

@@ -1,9 +1,12 @@
-// The allowlist of an InferencePool: the addresses of the pods that it selects, with its target ports.
+// The allowlist of an InferencePool: the addresses of the pods that it selects and that prefill, with its target ports.
 import type { Logger } from "pino";
 import type { Allowlist } from "./allowlist.js";
 import { Informer } from "./informer.js";
 import type { KubeAccess, KubeObject } from "./kube-api.js";
 import { parseTarget } from "./prefiller.js";
+
+/** llm-d's label of what a pod is for: `prefill`, `decode`, `both`, or several joined by hyphens (`prefill-decode`). */
+const ROLE_LABEL = "llm-d.ai/role";
 
 /** Both spellings of an InferencePool, the one that counts first. */
 const VERSIONS = ["inference.networking.k8s.io/v1", "inference.networking.x-k8s.io/v1alpha2"];
@@ -129,8 +132,16 @@ function readPool({ spec }: KubeObject): InferencePool | null {
   };
 }
 
-/** The addresses of a pod. One that has ended has none: its address may be another's by now. */
-function addressesOf({ status }: KubeObject): string[] {
+/** Whether a pod prefills, as far as its label says; without one it may. */
+function prefills({ metadata }: KubeObject): boolean {
+  const role = metadata.labels?.[ROLE_LABEL];
+  return role === undefined || role === "both" || role.split("-").includes("prefill");
+}
+
+/** The addresses of a pod that prefills. One that has ended has none: its address may be another's by now. */
+function addressesOf(pod: KubeObject): string[] {
+  if (!prefills(pod)) return [];
+  const { status } = pod;
   const { phase, podIP, podIPs } = (status ?? {}) as {
     phase?: string;
     podIP?: string;

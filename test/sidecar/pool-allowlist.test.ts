@@ -57,6 +57,32 @@ describe("the allowlist of an InferencePool", () => {
     expect(kube.mistakes).toEqual([]);
   });
 
+  test("leaves out pods whose label says that they do not prefill, and follows a label that changes", async () => {
+    const kube = await KubeServer.start();
+    kube.put(V1, "pool", v1Pool(LABELS, 8000));
+    const roles = [
+      "prefill",
+      "prefill-decode",
+      "encode-prefill",
+      "both",
+      "decode",
+      "encode",
+      "encode-decode",
+    ];
+    roles.forEach((role, i) => {
+      kube.put(PODS, `p-${i}`, pod(`10.0.0.${i}`), { ...LABELS, "llm-d.ai/role": role });
+    });
+    kube.put(PODS, "unlabelled", pod("10.0.1.1"), LABELS);
+    const { list, allows } = follow(kube);
+    await until(() => list.size === 5, "those that prefill");
+    expect(roles.filter((_, i) => allows(`10.0.0.${i}:8000`))).toEqual(roles.slice(0, 4));
+    expect(allows("10.0.1.1:8000")).toBe(true);
+    await until(watching(kube), "every watch");
+    kube.put(PODS, "p-0", pod("10.0.0.0"), { ...LABELS, "llm-d.ai/role": "decode" });
+    await until(() => !allows("10.0.0.0:8000"), "the pod that decodes now");
+    expect(list.size).toBe(4);
+  });
+
   test("reads the older spelling where the newer is not installed", async () => {
     const kube = await KubeServer.start();
     kube.missing.add(V1);
