@@ -133,6 +133,18 @@ describe("a split", () => {
     }
   });
 
+  test("goes to either of two idle prefill pods, by its prompt, and comes again to the same one on every gateway", async () => {
+    const home = async (name: string) => {
+      const { host } = await split();
+      send(host, chat(long(name)));
+      return header(host.httpCalls[0]!.headers, DESTINATION)!;
+    };
+    const names = Array.from({ length: 12 }, (_, i) => `prompt ${i}`);
+    const homes = await Promise.all(names.map(home));
+    expect(new Set(homes)).toEqual(new Set(PREFILL_PODS));
+    expect(await Promise.all(names.map(home))).toEqual(homes);
+  });
+
   test("is bounded: beyond the limit of concurrent prefills one pod does all", async () => {
     const { host, process } = await split({ maxConcurrent: 2 });
     const streams = [1, 2, 3].map((i) => send(host, chat(long(`r${i}`))));

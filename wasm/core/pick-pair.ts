@@ -5,7 +5,7 @@ import { MAX_PODS, SPLIT_ALWAYS, SPLIT_NONE } from "../shared/layout";
 import { NO_PROFILE } from "../shared/program-layout";
 import { splitMode, splitPrompt, splitStallWeight, splitThreshold, splitTokensPerSecond } from "./disaggregation";
 import { matchTokens } from "./match";
-import { picked, pickPrefill, pickTouch, prefillWork } from "./pick";
+import { picked, pickPrefill, pickTouch, prefillWork, rendezvousHash, tieCost } from "./pick";
 import {
   podHeadStart,
   podHigh,
@@ -21,6 +21,7 @@ import {
   podRunning,
 } from "./pods";
 import { prefillProfile } from "./program";
+import { spread } from "./request-facts";
 
 /** Prefill pods of one request: the best one and those that are tried after it. */
 // @ts-ignore: decorator
@@ -152,12 +153,16 @@ function prefillsByTime(model: u32, promptTokens: f64, local: u32, nowNs: u64): 
     store<f64>(costs + (<usize>i << 3), usable ? prefillCost(i, promptTokens, nowNs) : f64.MAX_VALUE);
   }
   while (prefillsPicked < PREFILL_CANDIDATES) {
+    let lowest: f64 = f64.MAX_VALUE;
+    for (let i: u32 = 0; i < podHigh; i++) lowest = min(lowest, cost(i));
+    if (lowest == f64.MAX_VALUE) break;
+    // Near-equal ones by the prompt, so that its next request finds it where this one left it.
+    const limit = tieCost(lowest);
     let next: i32 = -1;
     for (let i: u32 = 0; i < podHigh; i++) {
-      if (cost(i) == f64.MAX_VALUE) continue;
-      if (next < 0 || cost(i) < cost(next)) next = i;
+      if (cost(i) > limit) continue;
+      if (next < 0 || rendezvousHash(spread, i) > rendezvousHash(spread, next)) next = i;
     }
-    if (next < 0) break;
     store<u32>(best + (prefillsPicked << 2), <u32>next);
     prefillsPicked++;
     store<f64>(costs + (<usize>next << 3), f64.MAX_VALUE);

@@ -249,7 +249,7 @@ function leastCost(): void {
     setKey(i, -value(i));
     store<f32>(scores + (<usize>candidate(i) << 2), <f32>value(i));
   }
-  finish(rendezvous(-max(lowest * TIE_SHARE, lowest + TIE_SECONDS), spread));
+  finish(rendezvous(-tieCost(lowest), spread));
 }
 
 /**
@@ -303,6 +303,22 @@ function anyOf(least: f64): u32 {
   return at;
 }
 
+/** Costs up to this, seconds, are a tie with the lowest. */
+// @ts-ignore: decorator
+@inline
+export function tieCost(lowest: f64): f64 {
+  return max(lowest * TIE_SHARE, lowest + TIE_SECONDS);
+}
+
+/** Among tied pods the one with the highest hash is chosen, alike in all workers and gateways. */
+// @ts-ignore: decorator
+@inline
+export function rendezvousHash(by: u64, pod: u32): u64 {
+  let h = (by ^ podAddressHash(pod)) * 0x9e3779b185ebca87;
+  h = (h ^ (h >> 29)) * 0xc2b2ae3d27d4eb4f;
+  return h ^ (h >> 32);
+}
+
 /** Of the places with at least this key, the one whose pod hashes highest with `by`. */
 function rendezvous(least: f64, by: u64): u32 {
   let at: u32 = 0;
@@ -310,9 +326,7 @@ function rendezvous(least: f64, by: u64): u32 {
   let highest: u64 = 0;
   for (let i: u32 = 0; i < candidateCount; i++) {
     if (key(i) < least) continue;
-    let h = (by ^ podAddressHash(candidate(i))) * 0x9e3779b185ebca87;
-    h = (h ^ (h >> 29)) * 0xc2b2ae3d27d4eb4f;
-    h ^= h >> 32;
+    const h = rendezvousHash(by, candidate(i));
     if (!any || h > highest) {
       highest = h;
       at = i;
