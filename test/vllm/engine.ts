@@ -23,6 +23,12 @@ export interface EngineOptions {
   blocks: number;
   /** Folder of the log. */
   logs: string;
+  /** KV blocks move between servers over NIXL; none when absent. */
+  transfer?: {
+    role: "kv_producer" | "kv_consumer";
+    /** Where the other server asks for this one's memory. */
+    port: number;
+  };
 }
 
 const running = new Set<ChildProcess>();
@@ -58,7 +64,7 @@ export class Engine {
 
   /** Starts the server and waits until it is healthy. @throws with the end of its log when it ends or does not come up. */
   async start(): Promise<void> {
-    const { home, modelFolder, name, port, eventsPort, replayPort, blocks, logs } = this.options;
+    const { home, modelFolder, name, port, eventsPort, replayPort, blocks, logs, transfer } = this.options;
     const log = join(logs, `${name}-${this.#starts++}.log`);
     const output = openSync(log, "w");
     const child = spawn(
@@ -80,6 +86,16 @@ export class Engine {
           replay_endpoint: `tcp://127.0.0.1:${replayPort}`,
           topic: `kv@127.0.0.1:${port}@${MODEL_NAME}`,
         }),
+        ...(transfer
+          ? [
+              "--kv-transfer-config",
+              JSON.stringify({
+                kv_connector: "NixlConnector",
+                kv_role: transfer.role,
+                kv_buffer_device: "cpu",
+              }),
+            ]
+          : []),
       ],
       {
         detached: true,
@@ -99,6 +115,14 @@ export class Engine {
           HF_HUB_OFFLINE: "1",
           TRANSFORMERS_OFFLINE: "1",
           VLLM_CACHE_ROOT: join(home, "cache"),
+          ...(transfer
+            ? {
+                UCX_TLS: "tcp,self,sm",
+                UCX_NET_DEVICES: "lo",
+                VLLM_NIXL_SIDE_CHANNEL_HOST: "127.0.0.1",
+                VLLM_NIXL_SIDE_CHANNEL_PORT: String(transfer.port),
+              }
+            : {}),
         },
       },
     );

@@ -14,6 +14,16 @@ const READY_MS = 180_000;
 /** Requests in a row that must be scheduled: each of Envoy's workers has its own table. */
 const PROBES = 12;
 
+/** What is asked of a gateway beside its pods. */
+export interface GatewayOptions {
+  /** Role of each pod; all do both when absent. */
+  roles?: ("prefill" | "decode")[];
+  /** ip:port of each pod, where it is not the engine's own. */
+  addresses?: string[];
+  /** More of the policy. */
+  policy?: object;
+}
+
 export class Gateway {
   private constructor(
     readonly base: string,
@@ -23,7 +33,14 @@ export class Gateway {
   ) {}
 
   /** `events` is where each engine's events are followed; the folder gets configuration and state. */
-  static async start(folder: string, engines: Engine[], events: string[]): Promise<Gateway> {
+  static async start(
+    folder: string,
+    engines: Engine[],
+    events: string[],
+    { roles, addresses, policy }: GatewayOptions = {},
+  ): Promise<Gateway> {
+    const at = (i: number) => addresses?.[i] ?? `127.0.0.1:${engines[i]!.options.port}`;
+    const serving = (role: string) => engines.flatMap((_, i) => (roles?.[i] === role ? [] : [at(i)]));
     mkdirSync(join(folder, "state"), { recursive: true });
     const [gatewayPort, adminPort, agentPort, streamPort] = (await freePorts(4)) as [
       number,
@@ -48,14 +65,14 @@ export class Gateway {
             },
             pods: engines.map((engine, i) => ({
               name: engine.options.name,
-              address: `127.0.0.1:${engine.options.port}`,
-              role: "both",
+              address: at(i),
+              role: roles?.[i] ?? "both",
               events: events[i],
               replay: engine.replay,
             })),
           },
         ],
-        policy: { headers: { debugHeaders: "all" } },
+        policy: { headers: { debugHeaders: "all" }, ...policy },
       }),
     );
     const agent = await startAgent(file, agentPort);
@@ -72,7 +89,8 @@ export class Gateway {
           gatewayPort,
           adminPort,
           streamPort,
-          pods: engines.map((engine) => `127.0.0.1:${engine.options.port}`),
+          pods: serving("prefill"),
+          prefillPods: roles ? serving("decode") : [],
           wasm: join(packageRoot(), "build", "warmgate.wasm"),
           filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "all" },
         }),

@@ -15,6 +15,7 @@ import { describe, type Judged, judge, summarize } from "./judge.js";
 import { LossyProxy } from "./lossy-proxy.js";
 import { readOptions, type Variant, type VllmOptions } from "./options.js";
 import { type Played, Player } from "./play.js";
+import { playTransfers, transferFaults } from "./transfer.js";
 import { Witness } from "./witness.js";
 
 const WANTED = { withinOneBlock: 0.99, withHits: 0.6, faults: 0.95 };
@@ -165,11 +166,8 @@ function report(title: string, judged: Judged[], verbose: boolean): void {
   for (const j of judged) if (verbose && j.verdict !== "within") say(`  ${describe(j)}`);
 }
 
-async function main(): Promise<number> {
-  const options = readOptions(process.argv.slice(2));
-  const home = process.env["VLLM_HOME"];
-  if (!home) throw new Error("VLLM_HOME is not set: start through npm run test:vllm, which installs vLLM");
-  const folder = options.keep ?? mkdtempSync(join(tmpdir(), "warmgate-vllm-"));
+/** Plays every variant, the last one with faults too; what fell short is told. */
+async function predictions(options: VllmOptions, home: string, folder: string) {
   const random = seeded(options.seed);
   const judged: Judged[] = [];
   const faulty: Judged[] = [];
@@ -205,10 +203,6 @@ async function main(): Promise<number> {
       join(folder, "requests.json"),
       JSON.stringify([...judged, ...faulty].map((j) => ({ ...j, held: Object.fromEntries(j.held) }))),
     );
-  else rmSync(folder, { recursive: true, force: true });
-  if (options.json) writeFileSync(options.json, `${JSON.stringify(summary)}\n`);
-  process.stdout.write(`${JSON.stringify(summary)}\n`);
-
   const short = [
     all.withinOneBlock < WANTED.withinOneBlock && `within one block: ${all.withinOneBlock.toFixed(3)}`,
     all.withHits < WANTED.withHits && `with hits: ${all.withHits.toFixed(3)}`,
@@ -216,8 +210,27 @@ async function main(): Promise<number> {
       withinOneBlock < WANTED.faults &&
       `within one block with faults: ${withinOneBlock.toFixed(3)}`,
   ].filter((miss) => miss !== false);
-  for (const miss of short) say(`warmgate: ${miss}, which is less than wanted (${JSON.stringify(WANTED)})`);
-  return short.length > 0 ? 1 : 0;
+  return {
+    summary,
+    faults: short.map((miss) => `${miss}, which is less than wanted (${JSON.stringify(WANTED)})`),
+  };
+}
+
+async function main(): Promise<number> {
+  const options = readOptions(process.argv.slice(2));
+  const home = process.env["VLLM_HOME"];
+  if (!home) throw new Error("VLLM_HOME is not set: start through npm run test:vllm, which installs vLLM");
+  const folder = options.keep ?? mkdtempSync(join(tmpdir(), "warmgate-vllm-"));
+  const { parts } = options;
+  const predicted = parts.predictions ? await predictions(options, home, folder) : null;
+  const pd = parts.pd ? await playTransfers(home, join(folder, "pd"), options, say) : null;
+  if (!options.keep) rmSync(folder, { recursive: true, force: true });
+  const summary = { ...predicted?.summary, ...(pd ? { pd } : {}) };
+  if (options.json) writeFileSync(options.json, `${JSON.stringify(summary)}\n`);
+  process.stdout.write(`${JSON.stringify(summary)}\n`);
+  const faults = [...(predicted?.faults ?? []), ...(pd ? transferFaults(pd) : [])];
+  for (const fault of faults) say(`warmgate: ${fault}`);
+  return faults.length > 0 ? 1 : 0;
 }
 
 for (const signal of ["SIGINT", "SIGTERM"] as const)

@@ -29,6 +29,8 @@ export interface VllmOptions {
   /** Folder that keeps logs and every request's record; a temporary one when absent. */
   keep: string | undefined;
   verbose: boolean;
+  /** What runs: predictions, prefill/decode over NIXL, or both. */
+  parts: { predictions: boolean; pd: boolean };
 }
 
 const whole = (text: string) => {
@@ -49,6 +51,8 @@ export function readOptions(argv: string[]): VllmOptions {
     .addOption(
       new Option("--template <names...>", "variants to run").choices(VARIANTS.map(({ name }) => name)),
     )
+    .option("--pd", "prefill/decode over NIXL alone")
+    .option("--no-pd", "everything but prefill/decode")
     .option("--blocks <n>", "KV blocks of 16 tokens per pod", whole, 256)
     .option("--seed <n>", "seed of the traffic", whole, 1)
     .option("--json <file>", "write the summary to a file")
@@ -66,5 +70,6 @@ export function readOptions(argv: string[]): VllmOptions {
     json: o["json"],
     keep: o["keep"],
     verbose: o["verbose"],
+    parts: { predictions: o["pd"] !== true, pd: o["pd"] !== false },
   };
 }
