@@ -50,11 +50,19 @@ export interface Machine {
   streamPort: number;
   /** ip:port of each pod. */
   pods: string[];
+  /** ip:port of each pod that prefills for others. */
+  prefillPods?: string[];
   /** Path of the filter module, or null for what the Istio agent puts in place of one that it cannot fetch. */
   wasm: string | null;
   /** Keys of the filter's configuration to change. */
   filter?: Message;
 }
+
+/** An endpoint at ip:port. */
+const addressed = (pod: string, model: Message = {}): Message => {
+  const [address, port] = pod.split(":") as [string, string];
+  return { ...model, endpoint: { address: { socket_address: { address, port_value: Number(port) } } } };
+};
 
 const discovery = (path: string) => ({ path_config_source: { path }, resource_api_version: "V3" });
 
@@ -73,21 +81,17 @@ export function runnable(gateway: GatewayConfig, machine: Machine): object {
   const [pods] = endpoints.filter((e) => String(e["cluster_name"]).includes("vllm")) as [Message];
   const [locality] = pods["endpoints"] as [Message];
   const [model] = locality["lb_endpoints"] as [Message];
-  locality["lb_endpoints"] = machine.pods.map((pod) => {
-    const [address, port] = pod.split(":") as [string, string];
-    return { ...model, endpoint: { address: { socket_address: { address, port_value: Number(port) } } } };
-  });
+  locality["lb_endpoints"] = machine.pods.map((pod) => addressed(pod, model));
   locality["load_balancing_weight"] = machine.pods.length;
   const agent = clusters.find((c) => c["name"] === "warmgate-agent")!;
   walk(agent["load_assignment"], ({ socket_address }) => {
     if (socket_address)
       Object.assign(socket_address, { address: "127.0.0.1", port_value: machine.streamPort });
   });
-  // No prefill pods here: the cluster is there, on a name that this machine resolves.
+  // DNS would say the Service's pods; without any the cluster is there all the same, on a name that resolves.
   const prefill = clusters.find((c) => c["name"] === "warmgate-prefill")!;
-  walk(prefill["load_assignment"], ({ socket_address }) => {
-    if (socket_address) Object.assign(socket_address, { address: "127.0.0.1" });
-  });
+  const [named] = prefill["load_assignment"].endpoints as [Message];
+  named["lb_endpoints"] = (machine.prefillPods ?? ["127.0.0.1:1"]).map((pod) => addressed(pod));
   for (const extension of extensions) {
     if (machine.wasm === null) {
       extension["typed_config"] = {
