@@ -9,10 +9,10 @@ export class MarkedRequest {
   readonly bytes: Buffer;
   readonly #at: number;
 
-  /** `size`: bytes of the JSON body. */
-  constructor(size: number, headers: Record<string, string> = {}) {
+  /** `size`: bytes of the JSON body; `more`: fields of it. */
+  constructor(size: number, headers: Record<string, string> = {}, more: object = {}) {
     const shape = (text: string) =>
-      JSON.stringify({ model: "m", messages: [{ role: "user", content: text }], max_tokens: 16 });
+      JSON.stringify({ model: "m", messages: [{ role: "user", content: text }], max_tokens: 16, ...more });
     const text = "word ".repeat(size).slice(0, size - shape("").length);
     const body = shape(text);
     const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);

@@ -5,13 +5,14 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { packageRoot } from "../../agent/package-root.js";
 import { envoyConfig } from "../../demo/envoy-config.js";
 import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
 import { good, splitting } from "../pd/split-host.js";
 import { answeringConfig } from "./envoy.js";
 import { Caller, MarkedRequest, timed } from "./pd-calls.js";
+import { measureStreams, servePods } from "./pd-streams.js";
 import { TableServer } from "./table-server.js";
 
 const program = new Command("npm run bench:pd --")
@@ -21,14 +22,47 @@ const program = new Command("npm run bench:pd --")
   .option("--json <file>", "write the figures to a file instead of standard output")
   .option("--seconds <s>", "length of a round", Number, 2)
   .option("--rounds <n>", "rounds of each way", Number, 3)
-  .option("--body <bytes>", "size of a body", Number, 16_384);
+  .option("--body <bytes>", "size of a body", Number, 16_384)
+  .option("--streams <n>", "instead: memory of one sidecar with so many streams open", Number)
+  .addOption(new Option("--serve-pods").hideHelp());
 program.parse(process.argv.slice(2), { from: "user" });
-const o = program.opts<{ json?: string; seconds: number; rounds: number; body: number }>();
+const o = program.opts<{
+  json?: string;
+  seconds: number;
+  rounds: number;
+  body: number;
+  streams?: number;
+  servePods?: boolean;
+}>();
 
 const WAYS = ["direct", "gateway", "sidecar"] as const;
 type Way = (typeof WAYS)[number];
 const CONNECTIONS = [1, 16];
 const say = (line: string) => process.stderr.write(`${line}\n`);
+
+const write = (result: object) => {
+  const text = `${JSON.stringify(result, null, 2)}\n`;
+  if (o.json === undefined) process.stdout.write(text);
+  else writeFileSync(o.json, text);
+};
+if (o.servePods) {
+  await servePods();
+  await once(process, "disconnect");
+  process.exit(0);
+}
+if (o.streams !== undefined) {
+  const figures = await measureStreams(o.streams, o.body, [
+    process.execPath,
+    process.argv[1]!,
+    "--serve-pods",
+  ]);
+  say(
+    `${figures.whole} of ${figures.streams} streams whole; sidecar ${figures.rssMiB} MiB with all open, at most ${figures.peakMiB} MiB; ` +
+      `${figures.openFiles} open files allowed`,
+  );
+  write({ ...figures, bodyBytes: o.body, machine: { cpus: cpus().length, load: loadavg()[0] } });
+  process.exit(figures.whole === figures.streams ? 0 : 1);
+}
 
 const folder = mkdtempSync(join(tmpdir(), "warmgate-bench-pd-"));
 const ports = await freePorts(10);
@@ -234,9 +268,7 @@ try {
       say(
         `${name} ${way}: p50 ${c[way].p50Us} µs (${c[way].p50Us - c.direct.p50Us} beyond the two calls), p99 ${c[way].p99Us} µs, ${c[way].rps} requests/s`,
       );
-  const text = `${JSON.stringify(result, null, 2)}\n`;
-  if (o.json === undefined) process.stdout.write(text);
-  else writeFileSync(o.json, text);
+  write(result);
 } finally {
   await Promise.all([pods?.stop(), gateway?.stop()]);
   const ended = child.exitCode === null ? once(child, "exit") : null;
