@@ -131,6 +131,7 @@ export interface TablePolicy {
   bodyReadBytes: number;
   debugHeaders: "none" | "trusted" | "all";
   reservedFields: "reject" | "allow";
+  isolation: "none" | "salt";
   /** How long a table is used without the agent, ms. */
   staleMaxMs: number;
   /** Load columns older than this are not used, ms. */
@@ -611,6 +612,7 @@ export class Wire {
           p.staleMaxMs,
           p.loadTtlMs,
           p.reservedFields === "reject" ? 0 : 1,
+          p.isolation === "salt" ? 1 : 0,
         ),
       );
     };

@@ -47,6 +47,8 @@ export interface FleetOptions {
   scrapeInterval?: string;
   /** A sidecar in front of each decode pod. */
   sidecars?: boolean;
+  /** More of the agent's `policy`. */
+  policy?: object;
   /** More flags for every pod. */
   podFlags?: Record<string, string | number>;
 }
@@ -181,6 +183,7 @@ export class Fleet {
           ...(this.options.scheduling ? { scheduling: this.options.scheduling } : {}),
           headers: { debugHeaders: "all" },
           ...(this.options.disaggregation ? { disaggregation: this.options.disaggregation } : {}),
+          ...this.options.policy,
         },
       }),
     );

@@ -59,6 +59,7 @@ export default fp<{ config: AgentConfig }>(
       bodyReadBytes: policy.bodyReadBytes,
       debugHeaders: policy.debugHeaders,
       reservedFields: policy.reservedFields,
+      isolation: policy.isolation,
       staleMaxMs: policy.staleMaxMs,
       loadTtlMs: policy.scrape.engine?.ttlMs ?? config.scrape.ttlMs,
     });

@@ -25,6 +25,7 @@ export interface PolicyProgram {
   staleMaxMs: number;
   debugHeaders: "all" | "trusted" | "none";
   reservedFields: "reject" | "allow";
+  isolation: "none" | "salt";
   rules: RulesProgram;
 }
 
@@ -73,6 +74,7 @@ export function compilePolicy(policy: Policy, modules: readonly string[] = []): 
       staleMaxMs: durationMs(limits.staleMax),
       debugHeaders: policy.headers.debugHeaders,
       reservedFields: policy.trust.reservedFields,
+      isolation: policy.trust.isolation,
       rules: compileRules(policy, policy.trust.callers),
     },
     mistakes,

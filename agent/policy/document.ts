@@ -167,6 +167,11 @@ const ReservedFields = Type.Union([Type.Literal("reject"), Type.Literal("allow")
   default: "reject",
   description: "A client's kv_transfer_params and the like",
 });
+const Isolation = Type.Union([Type.Literal("none"), Type.Literal("salt")], {
+  default: "none",
+  description:
+    "salt: a cache_salt derived from the tenant is put into every body, so that no two share cached prefixes",
+});
 
 /** What may be written: every key is optional, and `scheduling` has a short form. */
 export const PolicyInputSchema = Type.Object(
@@ -188,7 +193,14 @@ export const PolicyInputSchema = Type.Object(
     sessions: Type.Optional(Type.Object({}, closed)),
     disaggregation: Type.Optional(DisaggregationInputSchema),
     trust: Type.Optional(
-      Type.Object({ reservedFields: Type.Optional(ReservedFields), callers: callersInput }, closed),
+      Type.Object(
+        {
+          reservedFields: Type.Optional(ReservedFields),
+          isolation: Type.Optional(Isolation),
+          callers: callersInput,
+        },
+        closed,
+      ),
     ),
     ...ruleInput,
   },
@@ -214,7 +226,10 @@ export const PolicySchema = Type.Object(
     headers: Type.Object({ debugHeaders: DebugHeaders }, closed),
     sessions: Type.Object({}, closed),
     disaggregation: DisaggregationSchema,
-    trust: Type.Object({ reservedFields: ReservedFields, callers: callersShape }, closed),
+    trust: Type.Object(
+      { reservedFields: ReservedFields, isolation: Isolation, callers: callersShape },
+      closed,
+    ),
     ...ruleShape,
   },
   closed,
@@ -245,6 +260,6 @@ export const DEFAULT_POLICY: Policy = {
   headers: { debugHeaders: "trusted" },
   sessions: {},
   disaggregation: DEFAULT_DISAGGREGATION,
-  trust: { reservedFields: "reject", callers: DEFAULT_CALLERS },
+  trust: { reservedFields: "reject", isolation: "none", callers: DEFAULT_CALLERS },
   ...DEFAULT_RULES,
 };

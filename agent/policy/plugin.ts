@@ -23,6 +23,7 @@ export default fp<{ store: PolicyStore }>(
         bodyReadBytes: program.bodyReadBytes,
         debugHeaders: program.debugHeaders,
         reservedFields: program.reservedFields,
+        isolation: program.isolation,
         staleMaxMs: program.staleMaxMs,
         loadTtlMs: program.scrape.engine?.ttlMs ?? app.config.scrape.ttlMs,
       });

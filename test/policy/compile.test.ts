@@ -80,6 +80,7 @@ describe("a policy that is right", () => {
       staleMaxMs: 600_000,
       debugHeaders: "trusted",
       reservedFields: "reject",
+      isolation: "none",
       rules: {
         callers: { principals: [], claim: null, tokens: [] },
         maxTimeoutMs: 600_000,

@@ -187,6 +187,7 @@ describe("changing", () => {
         bodyReadBytes: 524_288,
         debugHeaders: "trusted",
         reservedFields: "allow",
+        isolation: "none",
         staleMaxMs: 600_000,
         loadTtlMs: 30_000,
       },

@@ -70,6 +70,7 @@ export const policy: TablePolicy = {
   bodyReadBytes: 524288,
   debugHeaders: "all",
   reservedFields: "reject",
+  isolation: "none",
   staleMaxMs: 600_000,
   loadTtlMs: 30_000,
 };

@@ -7,6 +7,7 @@ import {
   POLICY_BODY_READ,
   POLICY_BYTES,
   POLICY_DEBUG_HEADERS,
+  POLICY_ISOLATION,
   POLICY_LOAD_TTL_MS,
   POLICY_RESERVED,
   POLICY_SALT_KEY,
@@ -24,6 +25,8 @@ export let debugHeaders: u32 = DEBUG_NONE;
 export let staleMs: u32 = 600000;
 export let loadTtlMs: u32 = 30000;
 export let reservedAction: u32 = RESERVED_REJECT;
+/** Whether every tenant's prompts are cached under a salt of its own. */
+export let isolated: bool = false;
 export let saltKey0: u64 = 0;
 export let saltKey1: u64 = 0;
 /** Whether a policy has arrived; without its key nothing can be hashed. */
@@ -53,6 +56,7 @@ export function policyRead(p: usize, n: u32): bool {
   staleMs = load<u32>(p, POLICY_STALE_MS);
   loadTtlMs = load<u32>(p, POLICY_LOAD_TTL_MS);
   reservedAction = load<u32>(p, POLICY_RESERVED);
+  isolated = load<u32>(p, POLICY_ISOLATION) == 1;
   saltKey0 = load<u64>(p, POLICY_SALT_KEY);
   saltKey1 = load<u64>(p, POLICY_SALT_KEY + 8);
   memory.copy(blockKey, p + POLICY_BLOCK_KEY, KEY_WORDS << 3);

@@ -101,6 +101,10 @@ export let userPtr: usize = 0;
 export let userLen: u32 = 0;
 export let saltPtr: usize = 0;
 export let saltLen: u32 = 0;
+/** Where the cache salt's value stands in the body, quotes included, and how often there is one. */
+export let saltFrom: usize = 0;
+export let saltTo: usize = 0;
+export let saltCount: u32 = 0;
 export let cacheKeyPtr: usize = 0;
 export let cacheKeyLen: u32 = 0;
 export let stream: bool = false;
@@ -146,6 +150,7 @@ export function scanRequest(p: usize, n: u32, path: u32, truncated: bool, templa
   modelLen = 0;
   userLen = 0;
   saltLen = 0;
+  saltCount = 0;
   cacheKeyLen = 0;
   stream = false;
   streamUsage = false;
@@ -187,6 +192,12 @@ export function scanRequest(p: usize, n: u32, path: u32, truncated: bool, templa
   renderExact = inexactReason == 0;
   promptIsComplete = whole && promptWhole && !outFull;
   return SCAN_OK;
+}
+
+/** Another salt stands in the body now: `n` bytes at `p`. */
+export function saltReplace(p: usize, n: u32): void {
+  saltPtr = p;
+  saltLen = n;
 }
 
 /** The top level, from its brace to behind its end. */
@@ -261,6 +272,9 @@ function value(field: u32): bool {
       const ok = keep(3);
       saltPtr = keptPtr;
       saltLen = keptLen;
+      saltFrom = start;
+      saltTo = at;
+      saltCount++;
       // Two salts with the same beginning are two salts.
       if (c == 0x22 && copyFull) fieldReason |= INEXACT_FIELD;
       return ok;

@@ -106,13 +106,20 @@ export const TOO_LARGE_TO_EDIT = reply(
   413,
   "body_too_large_to_rewrite",
   INVALID,
-  "The body is too large to change its model (limits.bodyReadBytes of the policy).",
+  "The body is too large to change its model or its cache salt (limits.bodyReadBytes of the policy).",
 );
-export const MODEL_NOT_WRITTEN = reply(
+export const BODY_NOT_WRITTEN = reply(
   500,
-  "model_not_written",
+  "body_not_written",
   "server_error",
-  "The gateway could not change the model in the body.",
+  "The gateway could not change the model or the cache salt in the body.",
+);
+export const SALT_TWICE = reply(400, "cache_salt_twice", INVALID, "The body has cache_salt more than once; send one.");
+export const NOT_ISOLATED = reply(
+  503,
+  "not_isolated",
+  "server_error",
+  "The gateway cannot read this body now, so it cannot give the request a cache of its own; try again.",
 );
 const FAILED = "api_error";
 export const PREFILL_FAILED = reply(502, "prefill_failed", FAILED, "No prefill pod gave a usable answer; try again.");

@@ -1,5 +1,5 @@
 // What a client asks for in headers, as far as the policy lets it: who is trusted, priority, tenant, timeouts, retries.
-import { debugHeaders } from "../core/policy";
+import { debugHeaders, isolated } from "../core/policy";
 import {
   maxRetries,
   maxTimeoutMs,
@@ -26,6 +26,7 @@ import { MAP_REQUEST, OK } from "./abi/types";
 import { sessionKey0, sessionKey1 } from "./configuration";
 import * as asked from "./control-headers";
 import { setNumber } from "./decimal";
+import { isolate } from "./isolation";
 import { property, resultAt, resultSize } from "./host";
 import { credentialAt, credentialSize } from "./request-headers";
 import { Stream } from "./streams";
@@ -84,6 +85,7 @@ function is(s: asked.Span, t: Text): bool {
 
 /** Reads what the request asks for into its record; in its header callback. */
 export function controlsRead(s: Stream): void {
+  if (isolated) isolate(s, 1, credentialAt, credentialSize);
   if (!rulesKnown) return;
   s.tenant = credentialTenant();
   const showsDebug = debugHeaders == DEBUG_TRUSTED && trustConfigured();
@@ -95,7 +97,10 @@ export function controlsRead(s: Stream): void {
   s.priority = trusted ? priority : min(priority, 0);
   if (trusted) {
     s.controls |= CONTROL_TRUSTED;
-    if (asked.fairnessId.size) s.tenant = tenantOf(2, asked.fairnessId.at, asked.fairnessId.size);
+    if (asked.fairnessId.size) {
+      s.tenant = tenantOf(2, asked.fairnessId.at, asked.fairnessId.size);
+      if (isolated) isolate(s, 2, asked.fairnessId.at, asked.fairnessId.size);
+    }
     if (asked.modelOverride.size && ruleAny(RULE_OVERRIDE)) s.controls |= CONTROL_OVERRIDE;
   }
   if (!asked.controlsSeen) return;

@@ -15,7 +15,7 @@ import {
   podsReady,
   podsShow,
 } from "../core/pods";
-import { blockBytes, blockKey, bodyRead, policyKnown, reservedAction, saltKey0, saltKey1 } from "../core/policy";
+import { blockBytes, blockKey, bodyRead, isolated, policyKnown, reservedAction, saltKey0, saltKey1 } from "../core/policy";
 import { headerCount, headerName, headerNameSize } from "../core/program";
 import { factsHeader, factsSet } from "../core/request-facts";
 import { ruleAny, ruleFlags } from "../core/request-rules";
@@ -29,6 +29,7 @@ import {
   promptIsComplete,
   renderExact,
   reserved,
+  saltCount,
   saltLen,
   saltPtr,
   SCAN_EMPTY,
@@ -60,6 +61,7 @@ import { sipHi, sipLo, siphash128, siphash64 } from "../shared/siphash";
 import { Text, text } from "./abi/memory";
 import { BUFFER_REQUEST_BODY, CONTINUE, MAP_REQUEST, OK, STOP } from "./abi/types";
 import { timingHashed, timingPicked } from "./callback-timing";
+import { editedSize, editsBegin, editsWrite } from "./body-edits";
 import { bodyLimit, bodyMode, sessionCookie, sessionKey0, sessionKey1 } from "./configuration";
 import { writeCandidates } from "./destination";
 import { buffer, getHeader, now, random, resultAt, resultSize, scratch, setHeader } from "./host";
@@ -79,21 +81,24 @@ import {
   recordScheduling,
 } from "./metrics";
 import { decisionRecord, decisionsWatched } from "./decision-record";
-import { chooseModel, chosenModel, chosenModelSize, modelRewritten, writeModel } from "./model-rewrite";
+import { editSalt } from "./isolation";
+import { chooseModel, chosenModel, chosenModelSize, editModel, modelRewritten } from "./model-rewrite";
 import { ADMIT, admit, SHED, WAIT } from "./queue";
 import {
   answer,
+  BODY_NOT_WRITTEN,
   EMPTY_BODY,
   MALFORMED,
   MODEL_MISSING,
-  MODEL_NOT_WRITTEN,
   MODEL_TYPE,
   MODEL_UNKNOWN,
   NOT_AN_OBJECT,
   NOT_CACHED,
+  NOT_ISOLATED,
   OVERRIDE_DENIED,
   Reply,
   RESERVED,
+  SALT_TWICE,
   SATURATED,
   TOO_DEEP,
   TOO_LARGE,
@@ -171,7 +176,7 @@ export function onRequestHeaders(id: u32, endOfStream: bool): u32 {
   const s = streamAdd(id);
   if (!s) {
     count(C_FALLBACK);
-    return CONTINUE;
+    return isolated && headers.scheduledApi() >= 0 && answer(NOT_ISOLATED) == OK ? STOP : CONTINUE;
   }
   s.startNs = start;
   if (removed < 0) {
@@ -184,6 +189,7 @@ export function onRequestHeaders(id: u32, endOfStream: bool): u32 {
   controlsRead(s);
   const api = headers.scheduledApi();
   if (api < 0 || !bodyMode || (bodiesHeldBack >= 3 && !bodySeen)) {
+    if (isolated && api >= 0) return refuseUnread(s);
     decideOnHeaders(s);
     return CONTINUE;
   }
@@ -278,7 +284,15 @@ function decided(s: Stream): u32 {
   return CONTINUE;
 }
 
-/** Answers with an error. Where the host will not, a pod says what is wrong; reserved fields must not come to one. */
+/** Refuses a request whose body cannot be read, so that no salt can be put into it. */
+export function refuseUnread(s: Stream): u32 {
+  return refuse(s, NOT_ISOLATED);
+}
+
+/**
+ * Answers with an error. Where the host will not, a pod says what is wrong; reserved fields, and prompts without their
+ * tenant's salt, must not come to one.
+ */
 function refuse(s: Stream, r: Reply): u32 {
   const before = s.state;
   if (before == WAITING) waitingAdd(-1);
@@ -291,7 +305,7 @@ function refuse(s: Stream, r: Reply): u32 {
     s.state = DISPATCHED;
     return CONTINUE;
   }
-  if (r == RESERVED) {
+  if (r == RESERVED || isolated) {
     s.state = REFUSING;
     setOwed(s, true);
     return STOP;
@@ -305,6 +319,7 @@ function decideOnBody(s: Stream, size: u32, whole: bool): u32 {
   const length = min(size, bodyRead);
   if (length == 0) return refuse(s, EMPTY_BODY);
   if (buffer(BUFFER_REQUEST_BODY, 0, length) != OK || resultSize == 0) {
+    if (isolated) return refuseUnread(s);
     waitingAdd(-1);
     decideOnHeaders(s);
     return CONTINUE;
@@ -356,9 +371,14 @@ function decideOnBody(s: Stream, size: u32, whole: bool): u32 {
       return STOP;
     }
   }
-  if (modelRewritten) {
+  if (modelRewritten || isolated) {
     if (truncated) return refuse(s, TOO_LARGE_TO_EDIT);
-    if (!writeModel(body, n)) return refuse(s, MODEL_NOT_WRITTEN);
+    if (isolated && saltCount > 1) return refuse(s, SALT_TWICE);
+    editsBegin();
+    if (modelRewritten) editModel();
+    if (isolated) editSalt(s, body);
+    if (!editsWrite(body, n)) return refuse(s, BODY_NOT_WRITTEN);
+    s.bodySize = editedSize;
   }
   waitingAdd(-1);
   s.streaming = scannedStream;

@@ -1,6 +1,6 @@
 // The root context of a VM: configuration, and the tick that keeps everything current.
 import { podsReady } from "../core/pods";
-import { policyDefaults, bodyRead } from "../core/policy";
+import { bodyRead, isolated, policyDefaults } from "../core/policy";
 import { scanInit } from "../core/scan";
 import { readerInit } from "../shared/table-reader";
 import { memoryInit, memoryLimit, text } from "./abi/memory";
@@ -31,7 +31,7 @@ import { expireBlocks } from "./prefill-held";
 import { prefillMetricsDefine, sendTransfers } from "./prefill-metrics";
 import { sendPredictions } from "./prediction-report";
 import { sendReport } from "./report";
-import { bodySeen, decideOnHeaders, RENDER_BYTES, resumedBlind, resumingEnds, setArrivalRate } from "./request";
+import { bodySeen, decideOnHeaders, refuseUnread, RENDER_BYTES, resumedBlind, resumingEnds, setArrivalRate } from "./request";
 import { streamWalk, streamsOwed, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
 import { sharingTick } from "./sharing";
 import { streamIdentify, streamOpen, streamTick, vmId } from "./table-stream";
@@ -143,6 +143,11 @@ function watchdog(t: u64): void {
   for (let s = streamWalk(0); s; s = streamWalk(walkNext)) {
     if (s.state != WAITING || t - s.startNs < WATCHDOG_NS) continue;
     if (effectiveContext(s.id) != OK) continue;
+    if (isolated) {
+      refuseUnread(s);
+      count(C_WATCHDOG);
+      continue;
+    }
     waitingAdd(-1);
     decideOnHeaders(s);
     resumedBlind(s);

@@ -84,6 +84,9 @@ export class Stream {
   credentialHi: u64;
   /** Whose request it is, for fair shares; a keyed hash. */
   tenant: u64;
+  /** What the tenant's cache salt is made of, 0 for callers that say nothing of themselves. */
+  isolationLo: u64;
+  isolationHi: u64;
   /** Below zero: sheddable. */
   priority: i32;
   /** Bits CONTROL_*. */

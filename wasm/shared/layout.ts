@@ -279,12 +279,15 @@ export const TURNS_REPEATED_UNKNOWN: u32 = 64;
 @inline
 export const JOINT_UNKNOWN: u32 = 0xffffffff;
 
-// Policy payload, fixed offsets: version u32, 28 bytes zero, body read bytes u32, block bytes u32, debug headers u32,
+// Policy payload, fixed offsets: version u32, isolation u32 (0 none, 1 salt), 24 bytes zero, body read bytes u32, block bytes u32, debug headers u32,
 // stale ms u32, load TTL ms u32, reserved field action u32, salt key 2 × u64, block key (KEY_WORDS × u64); then the
 // scheduling program (program-layout.ts).
 // @ts-ignore: decorator
 @inline
 export const POLICY_VERSION: u32 = 0;
+// @ts-ignore: decorator
+@inline
+export const POLICY_ISOLATION: u32 = 4;
 // @ts-ignore: decorator
 @inline
 export const POLICY_BODY_READ: u32 = 32;

@@ -75,6 +75,7 @@ import {
   POLICY_BYTES,
   POLICY_DEBUG_HEADERS,
   POLICY_LOAD_TTL_MS,
+  POLICY_ISOLATION,
   POLICY_RESERVED,
   POLICY_SALT_KEY,
   POLICY_STALE_MS,
@@ -423,10 +424,12 @@ export function policySection(
   staleMs: u32,
   loadTtlMs: u32,
   reserved: u32,
+  isolation: u32,
 ): u32 {
   policyVersion = version;
   const p = sectionRaw(POLICY_BYTES + programSize());
   store<u32>(p, version, POLICY_VERSION);
+  store<u32>(p, isolation, POLICY_ISOLATION);
   store<u32>(p, bodyRead, POLICY_BODY_READ);
   store<u32>(p, blockBytes, POLICY_BLOCK_BYTES);
   store<u32>(p, debugHeaders, POLICY_DEBUG_HEADERS);
