@@ -15,6 +15,8 @@ export interface Answer {
   prompt: number[];
   /** performance.now() when it was sent. */
   sentAt: number;
+  /** performance.now() when the answer was whole. */
+  doneAt: number;
 }
 
 interface Body {
@@ -55,6 +57,7 @@ export class GatewayClient {
       cached: 0,
       prompt: [],
       sentAt,
+      doneAt: performance.now(),
     };
     if (statusCode !== 200) return answer;
     for (const part of turn.body["stream"] ? frames(raw) : [JSON.parse(raw) as Body]) {
