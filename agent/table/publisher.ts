@@ -29,7 +29,8 @@ export class Publisher {
   readonly #wire: Wire;
   readonly #pods: PodRegistry;
   readonly #subscribers = new Map<FrameSink, Subscriber>();
-  #drain: NodeJS.Timeout | null = null;
+  /** Takes back the flush that is due; null when none is. */
+  #drain: (() => void) | null = null;
   #loads: NodeJS.Timeout | null = null;
   #heartbeat: NodeJS.Timeout | null = null;
   #podFacts = "";
@@ -66,7 +67,8 @@ export class Publisher {
   }
 
   stop(): void {
-    for (const timer of [this.#drain, this.#loads, this.#heartbeat]) if (timer) clearTimeout(timer);
+    this.#drain?.();
+    for (const timer of [this.#loads, this.#heartbeat]) if (timer) clearTimeout(timer);
     this.#drain = this.#loads = this.#heartbeat = null;
     this.#opened = false;
     this.#subscribers.clear();
@@ -93,7 +95,14 @@ export class Publisher {
     if (!this.#opened || this.#drain) return;
     const interval = Math.min(MAX_DRAIN_MS, DRAIN_MS + DRAIN_MS_EACH * this.#subscribers.size);
     const wait = interval - (performance.now() - this.#sentAt);
-    this.#drain = setTimeout(() => this.flush(), Math.max(wait, 0));
+    if (wait > 0) {
+      const timer = setTimeout(() => this.flush(), wait);
+      this.#drain = () => clearTimeout(timer);
+    } else {
+      // Not by a timer: none is shorter than a millisecond, and a client's next turn may be sooner here.
+      const next = setImmediate(() => this.flush());
+      this.#drain = () => clearImmediate(next);
+    }
   }
 
   /** Load columns changed. */
@@ -124,7 +133,7 @@ export class Publisher {
 
   /** Sends what changed. */
   flush(): void {
-    if (this.#drain) clearTimeout(this.#drain);
+    this.#drain?.();
     this.#drain = null;
     if (!this.#opened || !this.#wire.dirty) return;
     this.#sentAt = performance.now();

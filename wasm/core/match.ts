@@ -4,7 +4,7 @@ import { MAX_PODS } from "../shared/layout";
 import { prefixFind } from "../shared/prefix-table";
 import { liveBuckets, liveSets, liveTable, liveWords } from "../shared/table-reader";
 import { podBlockTokens, podHigh, podKnown } from "./pods";
-import { speculativeAny, speculativeHas } from "./speculative";
+import { speculativeAny, speculativeFind, speculativeTokens } from "./speculative";
 
 // @ts-ignore: decorator
 @inline
@@ -25,6 +25,7 @@ const metas: usize = heap.alloc(BATCH << 2);
 const blocks: usize = heap.alloc(MAX_PODS << 2); // matched blocks per pod
 const tokens: usize = heap.alloc(MAX_PODS << 2); // predicted cached tokens per pod
 const kept: usize = heap.alloc(MAX_PODS << 2);
+const announced: usize = heap.alloc(MAX_PODS << 2); // matched blocks per pod by the table alone
 
 /** Predicted cached tokens of pod `i` after `matchPrompt`, floored to its KV block. */
 // @ts-ignore: decorator
@@ -88,33 +89,97 @@ export function matchPrompt(
 ): void {
   matchClear();
   if (liveTable) walk(hashes, count, endsOnBlock);
-  const limit = endsOnBlock && count > 0 ? count - 1 : count;
+  promptHashes = hashes;
+  promptLimit = endsOnBlock && count > 0 ? count - 1 : count;
+  promptBlockBytes = blockBytes;
+  promptBytesPerToken = bytesPerToken;
+  promptNowMs = nowMs;
   // Pods mostly end their run at one of a few blocks, and no pod is on its way to hold these.
   let asked: u32 = 0xffffffff;
   let some = false;
   for (let pod: u32 = 0; pod < podHigh; pod++) {
     if (!podKnown(pod)) continue;
-    const at = blocks + (<usize>pod << 2);
-    const known = load<u32>(at);
-    let j = known;
-    if (j < limit) {
+    const j = load<u32>(blocks + (<usize>pod << 2));
+    store<u32>(announced + (<usize>pod << 2), j);
+    if (j < promptLimit) {
       if (j != asked) some = speculativeAny(load<u64>(hashes + (<usize>j << 3)));
       asked = j;
-      if (some) while (j < limit && holds(load<u64>(hashes + (<usize>j << 3)), pod, nowMs)) j++;
+      if (some && goOn(pod, j)) continue;
     }
-    let n = load<u32>(tokens + (<usize>pod << 2));
-    if (j > known) {
-      store<u32>(at, j);
-      // The prompt's own ratio is better than the model's once some of it is known.
-      const ratio = known >= 8 && n > 0 ? <f64>(known * blockBytes) / <f64>n : bytesPerToken;
-      n += <u32>(<f64>((j - known) * blockBytes) / ratio);
-    }
-    if (n) store<u32>(tokens + (<usize>pod << 2), n - (n % podBlockTokens(pod)));
+    floorTokens(pod);
   }
 }
 
-function holds(hash: u64, pod: u32, nowMs: u64): bool {
-  if (speculativeHas(hash, pod, nowMs)) return true;
+/** Hashes of the prompt that is matched, and how many blocks can be cached of it. */
+export let promptHashes: usize = 0;
+export let promptLimit: u32 = 0;
+let promptBlockBytes: u32 = 128;
+let promptBytesPerToken: f64 = 4;
+let promptNowMs: u64 = 0;
+
+/** Blocks of the prompt that the table says pod `i` holds. */
+export function matchAnnounced(i: u32): u32 {
+  return load<u32>(announced + (<usize>i << 2));
+}
+
+/**
+ * A pod is on its way to hold the prompt's first `count` blocks as well, of which the engine counted `counted` tokens (0
+ * = it did not). Follows from there what else is on its way to it.
+ */
+export function matchExtend(pod: u32, count: u32, counted: u32): void {
+  const at = blocks + (<usize>pod << 2);
+  const n = load<u32>(tokens + (<usize>pod << 2));
+  const from = load<u32>(at);
+  if (count <= from || count > promptLimit) return;
+  store<u32>(at, count);
+  store<u32>(tokens + (<usize>pod << 2), counted ? max(counted, n) : estimate(from, n, count));
+  if (count == promptLimit || !goOn(pod, count)) floorTokens(pod);
+}
+
+/** Follows what is on its way to a pod from block `from`; false when that is nothing. */
+function goOn(pod: u32, from: u32): bool {
+  const known = matchAnnounced(pod);
+  const n = load<u32>(tokens + (<usize>pod << 2));
+  // The last block before which the number of tokens is known, and that number.
+  let base = from;
+  let baseTokens = n;
+  let ticket: u32 = 0;
+  let j = from;
+  for (; j < promptLimit; j++) {
+    const hash = load<u64>(promptHashes + (<usize>j << 3));
+    const found = speculativeFind(hash, pod, promptNowMs, known);
+    if (!found && !tableHolds(hash, pod)) break;
+    if (found == ticket) continue;
+    const counted = ticket ? speculativeTokens(ticket, j, base, baseTokens) : 0;
+    if (counted) {
+      base = j;
+      baseTokens = counted;
+    }
+    ticket = found;
+  }
+  if (j == from) return false;
+  const counted = ticket ? speculativeTokens(ticket, j, base, baseTokens) : 0;
+  store<u32>(blocks + (<usize>pod << 2), j);
+  store<u32>(tokens + (<usize>pod << 2), counted ? counted : estimate(base, baseTokens, j));
+  floorTokens(pod);
+  return true;
+}
+
+/** Tokens of `count` blocks whose first `known` have `n`, by bytes. */
+function estimate(known: u32, n: u32, count: u32): u32 {
+  // The prompt's own ratio is better than the model's once some of it is known.
+  const ratio = known >= 8 && n > 0 ? <f64>(known * promptBlockBytes) / <f64>n : promptBytesPerToken;
+  return n + <u32>(<f64>((count - known) * promptBlockBytes) / ratio);
+}
+
+/** An engine serves whole KV blocks. */
+function floorTokens(pod: u32): void {
+  const at = tokens + (<usize>pod << 2);
+  const n = load<u32>(at);
+  if (n) store<u32>(at, n - (n % podBlockTokens(pod)));
+}
+
+function tableHolds(hash: u64, pod: u32): bool {
   if (!liveTable) return false;
   const meta = prefixFind(liveTable, liveBuckets, hash);
   if (!meta || pod >= liveWords << 6) return false;

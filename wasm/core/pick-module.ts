@@ -17,7 +17,7 @@ import {
 } from "./pods";
 import { policyRead } from "./policy";
 import { factsSet } from "./request-facts";
-import { speculativeAdd, speculativeBegin, speculativeHas } from "./speculative";
+import { NO_TAIL, speculativeAdd, speculativeBegin, speculativeFind } from "./speculative";
 
 export {
   matchClear,
@@ -96,13 +96,13 @@ let ticketTime: f64 = -1;
 
 /** Remembers for seconds that a pod will soon have a block; and whether that is remembered. */
 export function speculate(block: f64, pod: u32, now: f64): void {
-  if (pod != ticketPod || now != ticketTime) ticket = speculativeBegin(<u64>(now * 1000));
+  if (pod != ticketPod || now != ticketTime) ticket = speculativeBegin(<u64>(now * 1000), 0, 0, 0, 0, NO_TAIL);
   ticketPod = pod;
   ticketTime = now;
   speculativeAdd(hashOf(block), pod, ticket);
 }
 export function speculated(block: f64, pod: u32, now: f64): bool {
-  return speculativeHas(hashOf(block), pod, <u64>(now * 1000));
+  return speculativeFind(hashOf(block), pod, <u64>(now * 1000), 0) != 0;
 }
 
 /**

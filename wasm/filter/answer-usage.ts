@@ -5,6 +5,7 @@
 import { podBlockTokens } from "../core/pods";
 import { API_EMBEDDINGS, API_RESPONSES } from "../core/scan";
 import { BUFFER_RESPONSE_BODY, OK } from "./abi/types";
+import { text } from "./abi/memory";
 import { buffer, resultAt, resultSize } from "./host";
 import { recordCached } from "./prediction-report";
 import { Stream } from "./streams";
@@ -86,7 +87,10 @@ export function usageFeed(s: Stream, cut: bool): void {
         s.usageNumber = s.usageNumber * 10 + digit;
         continue;
       }
-      if (digit > 9) s.cachedTokens = s.usageNumber + 1;
+      if (digit > 9) {
+        s.cachedTokens = s.usageNumber + 1;
+        s.countedTokens = countBefore(p, resultAt);
+      }
     } else if (c == 0x20) continue;
     else if (state == AFTER_KEY && c == 0x3a) {
       state = AFTER_COLON;
@@ -99,6 +103,29 @@ export function usageFeed(s: Stream, cut: bool): void {
     state = c == 0x22 ? 1 : 0;
   }
   s.usageState = state;
+}
+
+/** How far before the cached tokens the prompt's are looked for, in bytes. */
+// @ts-ignore: decorator
+@inline
+const COUNT_BYTES: usize = 512;
+const PROMPT_TOKENS = text('"prompt_tokens":');
+const INPUT_TOKENS = text('"input_tokens":');
+
+/** What the last `"prompt_tokens"` or `"input_tokens"` before `at` says; 0 when there is none after `begin`. */
+function countBefore(at: usize, begin: usize): u32 {
+  const from = at - begin > COUNT_BYTES ? at - COUNT_BYTES : begin;
+  for (let p = at - INPUT_TOKENS.size; p >= from; p--) {
+    if (load<u8>(p) != 0x22) continue;
+    const name = load<u8>(p, 1) == 0x70 ? PROMPT_TOKENS : INPUT_TOKENS;
+    if (at - p <= name.size || memory.compare(p, name.at, name.size) != 0) continue;
+    p += name.size;
+    while (p < at && load<u8>(p) == 0x20) p++;
+    let n: u32 = 0;
+    for (; p < at && <u32>load<u8>(p) - 48 <= 9 && n < MOST_TOKENS; p++) n = n * 10 + <u32>load<u8>(p) - 48;
+    return n;
+  }
+  return 0;
 }
 
 /**

@@ -43,7 +43,7 @@ import {
   userPtr,
 } from "../core/scan";
 import { cookieValue, cookieValuePtr, cookieValueLen, deriveSession, keyedSession, validSession } from "../core/session";
-import { speculativeAdd, speculativeBegin } from "../core/speculative";
+import { NO_TAIL, speculativeAdd, speculativeAlso, speculativeBegin } from "../core/speculative";
 import { fnv64 } from "../shared/fnv";
 import { hashBlocks } from "../shared/hash";
 import {
@@ -112,6 +112,7 @@ import {
   debugShown,
 } from "./request-controls";
 import { prefillBegin, prefillBegun, prefillHolds, splitPossible, splitReads } from "./prefill";
+import { routedExtend, routedTell } from "./routed-prompts";
 import * as headers from "./request-headers";
 import {
   DISPATCHED,
@@ -424,6 +425,7 @@ function schedule(s: Stream, usable: bool, t0: u64): u32 {
   timingHashed(t0);
   const ends = promptIsComplete && blocks * blockBytes == outLen;
   matchPrompt(hashes, blocks, blockBytes, foundBytesPerToken, ends, t0 / 1000000);
+  routedExtend(t0 / 1000000);
   // The first block that no pod holds: what many prompts share says nothing of where this one should go.
   const spread = blocks ? load<u64>(hashes + (<usize>min(blocks - 1, bestMatch()) << 3)) : sessionSpread(s);
   return route(s, model, max(promptTokens, 1), spread, blocks, t0, debugShown(s) ? now() : t0);
@@ -500,6 +502,7 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   }
   routedBlocks = blocks;
   speculate(s, pod, t0);
+  if (s.speculation) routedTell(s.speculation, pod, matchBlocks(pod), blocks, s.predicted, t0 / 1000000);
   pickCommit(pod, t0);
   count(C_SUCCESS);
   const end = now();
@@ -529,8 +532,16 @@ let routedBlocks: u32 = 0;
 
 /** Counts on a pod to hold the prompt of `s`, which was routed last. */
 function speculate(s: Stream, pod: u32, t: u64): void {
-  for (let j = matchBlocks(pod); j < routedBlocks; j++) {
-    if (!s.speculation) s.speculation = speculativeBegin(t / 1000000);
+  const first = matchBlocks(pod);
+  if (first >= routedBlocks) return;
+  if (s.speculation) speculativeAlso(s.speculation, first);
+  else {
+    const start = load<u64>(hashes + (<usize>first << 3));
+    const tail = promptIsComplete ? outLen - routedBlocks * blockBytes : NO_TAIL;
+    s.speculation = speculativeBegin(t / 1000000, first, routedBlocks, matchTokens(pod), start, tail);
+    s.ticket = s.speculation;
+  }
+  for (let j = first; j < routedBlocks; j++) {
     speculativeAdd(load<u64>(hashes + (<usize>j << 3)), pod, s.speculation);
   }
 }

@@ -8,7 +8,8 @@ import {
   podNameSize,
   podObserveRate,
 } from "../core/pods";
-import { speculativeDrop, speculativeSettle } from "../core/speculative";
+import { blockBytes } from "../core/policy";
+import { speculativeCount, speculativeDrop, speculativeSettle } from "../core/speculative";
 import { Text, text } from "./abi/memory";
 import {
   BUFFER_RESPONSE_BODY,
@@ -29,6 +30,7 @@ import { C_LEFT_OUT, C_MOVED, C_QUEUE_LEFT, count } from "./metrics";
 import { queueForget } from "./queue";
 import { recordAnnounced } from "./prediction-report";
 import { prefillEnd, prefillResponse, prefillUsed, sidecarPrefillEnds } from "./prefill";
+import { routedAnswered, routedDrop } from "./routed-prompts";
 import { recordFirstToken, recordRequest } from "./report";
 import { debugShown } from "./request-controls";
 import {
@@ -99,6 +101,8 @@ function followHost(s: Stream): void {
   const t = now();
   count(C_MOVED);
   speculativeDrop(s.speculation);
+  routedDrop(s.ticket);
+  s.ticket = 0;
   for (let i: u32 = 0; i < s.candidates; i++) {
     const c = candidate(s, i);
     if (<i32>c == actual) break;
@@ -134,13 +138,26 @@ export function onResponseBody(s: Stream, size: u32, endOfStream: bool): u32 {
   firstToken(s, size, endOfStream);
   if (!s.holdResponse) {
     usageRead(s, size);
+    answerCounted(s);
     return CONTINUE;
   }
   if (!endOfStream && size <= HELD_BYTES) return STOP;
   s.holdResponse = false;
   if (endOfStream) writeUsage(s, size);
   else usageRead(s, size);
+  answerCounted(s);
   return CONTINUE;
+}
+
+/** Takes the engine's count of the prompt, before the client has it and can go on. */
+function answerCounted(s: Stream): void {
+  if (s.countedTokens && s.ticket) answerOver(s, speculativeCount(s.ticket, s.countedTokens, blockBytes));
+}
+
+/** Tells the other workers that the answer is over. Idempotent. */
+function answerOver(s: Stream, counted: u32): void {
+  routedAnswered(s.ticket, counted, now() / 1000000);
+  s.ticket = 0;
 }
 
 function firstToken(s: Stream, size: u32, endOfStream: bool): void {
@@ -239,6 +256,7 @@ export function onStreamEnd(s: Stream): void {
   }
   // No answer ever began; also a request that was refused after its decision, when its body grew over the limit.
   if (s.prefillCounted || s.speculation) answerBegins(s, now());
+  if (s.ticket) answerOver(s, 0);
   countRequest(s.gauge, s.pod, -1);
   streamDrop(s);
 }

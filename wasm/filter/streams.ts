@@ -78,6 +78,8 @@ export class Stream {
   pickUs: u32;
   /** Ticket of what is believed of the pod because of this request, 0 = none. */
   speculation: u32;
+  /** The same ticket, until the request's end. */
+  ticket: u32;
   startNs: u64;
   dispatchNs: u64;
   credentialLo: u64;
@@ -112,6 +114,8 @@ export class Stream {
   /** What the answer says was cached, + 1; 0 while it says nothing. */
   cachedTokens: u32;
   usageNumber: u32;
+  /** What the answer says the prompt has in all, 0 while it says nothing. */
+  countedTokens: u32;
 }
 
 // Behind the fields: the session id, the request id, the trace id.

@@ -44,6 +44,11 @@ let cas: u32 = 0;
 let era: u32 = 0;
 let known: bool = false;
 
+/** How many VMs had signed when this one looked last; 0 before that. */
+export function workersKnown(): u32 {
+  return rows;
+}
+
 function read(): bool {
   memory.fill(roster, 0, HEAD);
   rows = 0;
