@@ -1,7 +1,7 @@
 // One real vLLM server on CPU: started in a process group of its own, so that its workers end with it.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, openSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { request } from "undici";
 
@@ -36,6 +36,15 @@ const running = new Set<ChildProcess>();
 /** Ends every server at once, for an interrupted run. */
 export function killEngines(): void {
   for (const child of running) kill(child, "SIGKILL");
+}
+
+/** Where the kernel weighs sessions against each other (autogroup), nice counts inside a session alone. */
+function standBack(pid: number): void {
+  try {
+    writeFileSync(`/proc/${pid}/autogroup`, "10");
+  } catch {
+    // Another kernel, or it has ended: then nice is all there is, or the start says why.
+  }
 }
 
 function kill(child: ChildProcess, signal: NodeJS.Signals): void {
@@ -127,6 +136,7 @@ export class Engine {
       },
     );
     closeSync(output);
+    standBack(child.pid!);
     running.add(child);
     this.#child = child;
     let ended = false;
