@@ -14,7 +14,7 @@ const MAX_EDITS: u32 = 2;
 // @ts-ignore: decorator
 @inline
 const EDIT: usize = 4 * sizeof<usize>();
-const edits: usize = heap.alloc(MAX_EDITS * EDIT);
+const edits: usize = heap.alloc(<usize>MAX_EDITS * EDIT);
 let count: u32 = 0;
 
 let edited: usize = 0;
