@@ -4,6 +4,7 @@ import { Command, CommanderError } from "commander";
 import { sidecarCommand } from "../sidecar/cli-command.js";
 import { simulateCommand } from "../simulate/cli-command.js";
 import { loadConfig } from "./config/load.js";
+import { replayCommand } from "./decisions/cli-command.js";
 import { ConfigError, EXIT, StartError } from "./errors.js";
 import { loadPlugins } from "./load/column-plugins.js";
 import { agentLog, serve } from "./server.js";
@@ -42,6 +43,7 @@ Exit codes:  ${EXIT.ok} ended as asked, ${EXIT.failed} could not start or failed
 
 program.addCommand(sidecarCommand().copyInheritedSettings(program));
 program.addCommand(simulateCommand().copyInheritedSettings(program));
+program.addCommand(replayCommand().copyInheritedSettings(program));
 
 try {
   await program.parseAsync();

@@ -1,6 +1,12 @@
 // The gateway's scheduler in Node: a typed face over build/pick.wasm, whose source is wasm/core/pick-module.ts.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import {
+  type DecisionCandidate,
+  type DecisionSizes,
+  encodePick,
+  type PickFacts,
+} from "./decisions/record.js";
 import { packageRoot } from "./package-root.js";
 
 type Call = (...args: number[]) => number;
@@ -125,5 +131,36 @@ export class Picker {
   /** A prefill that ran alone on a pod did so much work per second. */
   observeRate(pod: number, rate: number): void {
     this.#x.observeRate!(pod, rate);
+  }
+
+  /** Takes a program by its bytes (Wire.policyProgram); false, with nothing changed, when it is damaged. */
+  program(bytes: Uint8Array): boolean {
+    this.#put(bytes);
+    return this.#x.takeProgram!(bytes.length) !== 0;
+  }
+
+  /**
+   * Picks again from what a gateway recorded, under the program in force; forgets all that this picker knew of pods.
+   * Null when the record is cut or damaged. @throws RangeError when a value cannot be what a gateway recorded.
+   */
+  again(
+    pick: PickFacts,
+    candidates: readonly DecisionCandidate[],
+  ): { picked: number[]; passed: number } | null {
+    const bytes = encodePick(pick, candidates, this.#decisionSizes());
+    this.#put(bytes);
+    if (this.#x.replay!(bytes.length) !== 0) return null;
+    const picked = Array.from({ length: this.#x.found!() }, (_, i) => this.#x.picked!(i));
+    return { picked, passed: this.#x.passed!() };
+  }
+
+  #put(bytes: Uint8Array): void {
+    new Uint8Array(this.#memory.buffer).set(bytes, this.#x.inputBuffer!() >>> 0);
+  }
+
+  #decisionSizes(): DecisionSizes {
+    const global = (name: string) =>
+      Number((this.#x as unknown as Record<string, WebAssembly.Global>)[name]!.value);
+    return { head: global("decisionHeadBytes"), row: global("decisionRowBytes") };
   }
 }

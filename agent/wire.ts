@@ -2,6 +2,7 @@
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { type Decision, decodeDecision } from "./decisions/record.js";
 import { writeTemplate } from "./model/turn-layout.js";
 import type { TurnProgram } from "./model/turn-program.js";
 import { packageRoot } from "./package-root.js";
@@ -273,44 +274,6 @@ export interface UnderWay {
   prefills: number;
   work: number;
   tokens: number;
-}
-
-/** Order of the reasons is that of wasm/shared/layout.ts. */
-export const DECISION_REASONS = [
-  "routed",
-  "no_table",
-  "no_pods",
-  "filtered_out",
-  "saturated",
-  "not_cached",
-] as const;
-
-/** One request's way to its pod, as a gateway worker saw it. */
-export interface Decision {
-  kind: "decision";
-  processId: bigint;
-  vmId: bigint;
-  tableSequence: number;
-  policyVersion: number;
-  reason: (typeof DECISION_REASONS)[number];
-  requestId: string;
-  model: number;
-  promptTokens: number;
-  predictedTokens: number;
-  priority: number;
-  schedulingMicros: number;
-  passed: number;
-  considered: number;
-  candidates: {
-    address: string;
-    /** 1 is the pod, 2 and 3 come next, 0 the others. */
-    rank: number;
-    cachedTokens: number;
-    /** Lower is better; seconds with warm-until-busy, the negated sum of weighted scores otherwise. */
-    cost: number;
-    inflightRequests: number;
-    pendingPrefills: number;
-  }[];
 }
 
 /** The reader lost its place and wants a snapshot. */
@@ -619,6 +582,14 @@ export class Wire {
     this.#queue("policy", this.#sections.policy);
   }
 
+  /** The program of the policy section, for `Picker.program`; none of the section's keys. Empty before `setPolicy`. */
+  policyProgram(): Uint8Array {
+    const build = this.#sections.policy;
+    return build
+      ? this.#frame(build()).slice(this.#number("headBytes") + this.#number("policyBytes"))
+      : new Uint8Array(0);
+  }
+
   /** Writes a program for the policy section. @throws RangeError when a part of it is unknown or beyond the limits. */
   #program(p: SchedulingProgram): void {
     const x = this.#x;
@@ -901,51 +872,12 @@ export class Wire {
   }
 
   #decision(view: DataView, frame: Uint8Array): Decision | null {
-    const head = this.#number("decisionHeadBytes");
-    const width = this.#number("decisionRowBytes");
-    if (view.byteLength < head) return null;
-    const name = (at: number, length: number) =>
-      at + length <= view.byteLength
-        ? utf8.decode(new Uint8Array(view.buffer, view.byteOffset + at, length))
-        : null;
-    const idSize = view.getUint16(32, true);
-    const requestId = name(head, idSize);
-    if (requestId === null) return null;
-    const candidates: Decision["candidates"] = [];
-    let p = head + ((idSize + 7) & ~7);
-    for (let left = view.getUint16(34, true); left > 0; left--) {
-      if (p + width > view.byteLength) return null;
-      const size = view.getUint16(p, true);
-      const address = name(p + width, size);
-      if (address === null) return null;
-      candidates.push({
-        address,
-        rank: view.getUint8(p + 2),
-        cachedTokens: view.getUint32(p + 4, true),
-        cost: view.getFloat64(p + 8, true),
-        inflightRequests: view.getUint32(p + 16, true),
-        pendingPrefills: view.getUint32(p + 20, true),
-      });
-      p += width + ((size + 7) & ~7);
-    }
     const sender = new DataView(frame.buffer, frame.byteOffset);
-    return {
-      kind: "decision",
-      processId: sender.getBigUint64(8, true),
-      vmId: sender.getBigUint64(16, true),
-      tableSequence: Number(view.getBigUint64(0, true)),
-      policyVersion: view.getUint32(8, true),
-      reason: DECISION_REASONS[view.getUint8(12)] ?? "routed",
-      requestId,
-      model: view.getUint16(14, true),
-      promptTokens: view.getUint32(16, true),
-      predictedTokens: view.getUint32(20, true),
-      priority: view.getInt32(24, true),
-      schedulingMicros: view.getUint32(28, true),
-      passed: view.getUint16(36, true),
-      considered: view.getUint16(38, true),
-      candidates,
-    };
+    return decodeDecision(
+      view,
+      { head: this.#number("decisionHeadBytes"), row: this.#number("decisionRowBytes") },
+      { processId: sender.getBigUint64(8, true), vmId: sender.getBigUint64(16, true) },
+    );
   }
 
   #transfers(view: DataView): Transfers | null {

@@ -1,6 +1,6 @@
 // Owns the gRPC server of the table stream; server.ts makes it listen.
 import fp from "fastify-plugin";
-import { DecisionLog } from "../table/decision-log.js";
+import { DecisionLog } from "../decisions/log.js";
 import { GatewayReports } from "../table/gateway-reports.js";
 import { SharedLoad, slowSharing } from "../table/shared-load.js";
 import { StreamServer } from "../table/stream-server.js";

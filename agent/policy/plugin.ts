@@ -27,6 +27,7 @@ export default fp<{ store: PolicyStore }>(
         staleMaxMs: program.staleMaxMs,
         loadTtlMs: program.scrape.engine?.ttlMs ?? app.config.scrape.ttlMs,
       });
+      app.decisions.runs(version, app.wire.policyProgram());
       app.scraper.target = program.scrape.engine;
       app.attributeScraper.use(program.scrape.attributes);
       app.publisher.columns = needsColumns(program.scheduling)

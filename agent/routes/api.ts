@@ -1,6 +1,7 @@
 // /api/v1: what the agent knows. Behind the token where there is one.
 import { timingSafeEqual } from "node:crypto";
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
+import { decisionsView } from "../decisions/view.js";
 import { replyError } from "../errors.js";
 import { shownPredictions } from "../kv/prediction-watch.js";
 import type { Pod } from "../load/pod-registry.js";
@@ -42,24 +43,12 @@ const api: FastifyPluginAsyncTypebox = async (app) => {
     },
     async ({ query }) => {
       const pods = new Map(app.registry.pods.map(({ config }) => [config.address, config.name]));
-      return {
-        decisions: app.decisions.latest(query.limit ?? 100, query.requestId).map((d) => ({
-          at: new Date(d.at).toISOString(),
-          gateway: d.processId.toString(16),
-          worker: d.vmId.toString(16),
-          tableSequence: d.tableSequence,
-          policyVersion: d.policyVersion,
-          reason: d.reason,
-          requestId: d.requestId,
-          promptTokens: d.promptTokens,
-          predictedTokens: d.predictedTokens,
-          priority: d.priority,
-          schedulingMs: d.schedulingMicros / 1000,
-          podsConsidered: d.considered,
-          podsPassed: d.passed,
-          candidates: d.candidates.map((c) => ({ pod: pods.get(c.address) ?? null, ...c })),
-        })),
-      };
+      return decisionsView(
+        app.decisions,
+        app.decisions.latest(query.limit ?? 100, query.requestId),
+        (address) => pods.get(address) ?? null,
+        query.replay ?? false,
+      );
     },
   );
 

@@ -13,9 +13,10 @@ import {
 import { loadSync } from "@grpc/proto-loader";
 import type { Logger } from "pino";
 import type { Listen } from "../config/load.js";
+import type { Decision } from "../decisions/record.js";
 import { StartError } from "../errors.js";
 import { packageRoot } from "../package-root.js";
-import type { Decision, Hello, PredictionRow, Report, Share, Transfers, Wire } from "../wire.js";
+import type { Hello, PredictionRow, Report, Share, Transfers, Wire } from "../wire.js";
 import type { FrameSink, Publisher } from "./publisher.js";
 
 interface Frame {

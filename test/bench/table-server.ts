@@ -2,9 +2,10 @@
 import { join } from "node:path";
 import { loadPackageDefinition, Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
+import type { Decision } from "../../agent/decisions/record.js";
 import { packageRoot } from "../../agent/package-root.js";
 import { SharedLoad } from "../../agent/table/shared-load.js";
-import { type Decision, Wire } from "../../agent/wire.js";
+import { Wire } from "../../agent/wire.js";
 import { chatml, policy } from "../wasm/table.js";
 
 interface Frame {

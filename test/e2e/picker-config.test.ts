@@ -8,6 +8,7 @@ import type { FastifyInstance } from "fastify";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parse } from "yaml";
 import { parseConfig } from "../../agent/config/load.js";
+import { replay } from "../../agent/decisions/replay.js";
 import { packageRoot } from "../../agent/package-root.js";
 import { envoyConfig } from "../../demo/envoy-config.js";
 import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
@@ -153,7 +154,11 @@ async function put(scheduling: string): Promise<void> {
   const answer = await app.inject({
     method: "PUT",
     url: "/api/v1/policy",
-    payload: { scheduling: parse(scheduling), headers: { debugHeaders: "all" } },
+    payload: {
+      scheduling: parse(scheduling),
+      headers: { debugHeaders: "all" },
+      decisions: { sampleRate: 1 },
+    },
   });
   expect(answer.json()).not.toHaveProperty("error");
 }
@@ -302,3 +307,25 @@ test("an llm-d and an older configuration load, and route as their formulas say"
   }
   expect(winners).toEqual({ "llm-d": [1, 0, 0, 0], older: [1, 0, 1, 0] });
 }, 120_000);
+
+test("what the agent recorded of these decisions comes out the same again, by the program of each policy", async () => {
+  const { decisions, programs } = (await app.inject("/api/v1/decisions?limit=1000&replay=true")).json();
+  expect(Object.keys(programs).length).toBeGreaterThanOrEqual(2);
+  const routed = decisions.filter((d: { reason: string }) => d.reason === "routed");
+  const report = await replay({ decisions: routed, programs });
+  expect(report.decisions.filter((d) => d.outcome !== "same")).toEqual([]);
+  expect(report.same).toBeGreaterThanOrEqual(8);
+  // People get less.
+  const shown = (await app.inject("/api/v1/decisions?limit=1")).json();
+  expect(shown.decisions).toHaveLength(1);
+  expect(shown.decisions[0]).not.toHaveProperty("pick");
+  expect(Object.keys(shown.decisions[0].candidates[0])).toEqual([
+    "pod",
+    "address",
+    "rank",
+    "cachedTokens",
+    "cost",
+    "inflightRequests",
+    "pendingPrefills",
+  ]);
+});

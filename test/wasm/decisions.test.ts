@@ -1,6 +1,6 @@
 // Decision records of the built filter, read by the agent's own reader.
 import { expect, test } from "vitest";
-import type { Decision } from "../../agent/wire.js";
+import type { Decision } from "../../agent/decisions/record.js";
 import { Host } from "./host.js";
 import { renderChatml, TestAgent } from "./table.js";
 
@@ -39,7 +39,7 @@ test("a record says where a request went, and what every candidate had", async (
     policyVersion: 1,
   });
   const [best, ...others] = record!.candidates;
-  expect(best).toMatchObject({ rank: 1, address: "10.0.0.2:8000", inflightRequests: 1, pendingPrefills: 1 });
+  expect(best).toMatchObject({ rank: 1, address: "10.0.0.2:8000", inflightRequests: 0, pendingPrefills: 0 });
   expect(best!.cachedTokens).toBe(record!.predictedTokens);
   expect(best!.cachedTokens).toBeGreaterThan(4000);
   expect(others.map((c) => [c.rank, c.cachedTokens])).toEqual([
@@ -62,13 +62,13 @@ test("a record says why a request went nowhere", async () => {
   expect(decisions().map((d) => d.reason)).toEqual(["not_cached", "no_pods"]);
 });
 
-test("of many pods the best three and thirteen more are named", async () => {
+test("of many pods all are named, the best three first", async () => {
   const { host, decisions } = await gateway(1, 40);
   host.chat(chat("a"));
   const [record] = decisions();
   expect(record!.considered).toBe(40);
-  expect(record!.candidates.map((c) => c.rank)).toEqual([1, 2, 3, ...Array(13).fill(0)]);
-  expect(new Set(record!.candidates.map((c) => c.address)).size).toBe(16);
+  expect(record!.candidates.map((c) => c.rank)).toEqual([1, 2, 3, ...Array(37).fill(0)]);
+  expect(new Set(record!.candidates.map((c) => c.address)).size).toBe(40);
 });
 
 test("the rate is kept, and at most 100 a second are sent", async () => {

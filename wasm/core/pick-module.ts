@@ -1,8 +1,26 @@
 // Entry of pick.wasm: the scheduler as a module of its own, so that Node decides by the very code that routes in the
 // gateway. Times are seconds of the caller's clock, above 0; blocks, sessions and seeds are whole numbers below 2^53.
-import { HEAD_BYTES, HEAD_KIND, KIND_PODS, KIND_POLICY, MAX_PAYLOAD } from "../shared/layout";
+import {
+  DECISION_HEAD_BYTES,
+  DECISION_ROW_BYTES,
+  HEAD_BYTES,
+  HEAD_KIND,
+  KIND_PODS,
+  KIND_POLICY,
+  MAX_PAYLOAD,
+} from "../shared/layout";
 import { matchClear, matchPut } from "./match";
-import { ANY_MODEL, pick, pickCommit, pickCost, picked, pickSharing, prefillWork } from "./pick";
+import {
+  ANY_MODEL,
+  pick,
+  pickCommit,
+  pickCost,
+  pickCount,
+  picked,
+  pickPassed,
+  pickSharing,
+  prefillWork,
+} from "./pick";
 import {
   podHigh,
   podMoveCounts,
@@ -15,7 +33,9 @@ import {
   podSetTokens,
   podsRead,
 } from "./pods";
+import { pickAgain, REPLAY_CUT, REPLAY_DAMAGED } from "./pick-record";
 import { policyRead } from "./policy";
+import { programTake, programValid } from "./program";
 import { factsSet } from "./request-facts";
 import { NO_TAIL, speculativeAdd, speculativeBegin, speculativeFind } from "./speculative";
 
@@ -122,4 +142,30 @@ export function commit(pod: u32, now: f64): void {
 /** A prefill that ran alone on the pod took its work at this rate, per second. */
 export function observeRate(pod: u32, rate: f64): void {
   if (pod < podHigh) podObserveRate(pod, rate);
+}
+
+// Numbers that Node needs are exported, never repeated there.
+export const decisionHeadBytes: u32 = DECISION_HEAD_BYTES;
+export const decisionRowBytes: u32 = DECISION_ROW_BYTES;
+export const replayCut: i32 = REPLAY_CUT;
+export const replayDamaged: i32 = REPLAY_DAMAGED;
+
+/** Takes the program of `n` bytes at the input buffer, as a policy section has it behind its fixed fields. */
+export function takeProgram(n: u32): bool {
+  if (n > MAX_PAYLOAD || !programValid(input, n)) return false;
+  programTake(input);
+  return true;
+}
+
+/** Picks again from the decision payload of `n` bytes at the input buffer; 0 or one of the codes above. */
+export function replay(n: u32): i32 {
+  return n > MAX_PAYLOAD ? REPLAY_DAMAGED : pickAgain(input, n);
+}
+
+/** How many candidates the last pick found, and how many pods passed its filters. */
+export function found(): u32 {
+  return pickCount;
+}
+export function passed(): u32 {
+  return pickPassed;
 }

@@ -70,7 +70,8 @@ export let pickCold: bool = false;
 /** Whether the last pick was token-aware's, because warm-until-busy would have had to rely on counts that come late. */
 export let pickStoodIn: bool = false;
 
-let sharingSlow: bool = false;
+/** Whether counts of other gateways come too late to rely on. */
+export let sharingSlow: bool = false;
 
 /** Says whether counts of other gateways come too late to rely on; until it is said anew. */
 export function pickSharing(slow: bool): void {

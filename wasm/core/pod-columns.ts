@@ -7,6 +7,7 @@ const columns: usize = heap.alloc(<usize>MAX_PODS * MAX_COLUMNS * 4);
 const adapterCounts: usize = heap.alloc(MAX_PODS << 2); // active u8, waiting u8, most u16
 const adapters: usize = heap.alloc(<usize>MAX_PODS * MAX_ADAPTERS * 8);
 let readNs: u64 = 0;
+let ever: bool = false;
 
 function clear(): void {
   memory.fill(labels, 0, MAX_PODS << 3);
@@ -40,12 +41,25 @@ export function columnsRead(p: usize, n: u32, nowNs: u64): bool {
     at += COLUMN_ROW_BYTES + (roots << 3);
   }
   readNs = nowNs;
+  if (count) ever = true;
   return true;
 }
 
 /** Whether custom columns are young enough to use. */
 export function columnsFresh(nowNs: u64, ttlMs: u32): bool {
   return readNs != 0 && nowNs - readNs <= <u64>ttlMs * 1000000;
+}
+
+/** Whether any columns have arrived. */
+export function columnsEver(): bool {
+  return ever;
+}
+/** Label bits of a pod, and where its columns are. */
+export function podLabels(pod: u32): u64 {
+  return load<u64>(labels + (<usize>pod << 3));
+}
+export function columnsAt(pod: u32): usize {
+  return columns + <usize>pod * MAX_COLUMNS * 4;
 }
 
 // @ts-ignore: decorator

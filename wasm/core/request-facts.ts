@@ -14,7 +14,8 @@ export let session: u64 = 0;
 /** Root of the chains of the model and adapter asked for, 0 when unknown. */
 export let adapter: u64 = 0;
 
-let seed: u64 = 0;
+/** Where all chance of a pick comes from. */
+export let seed: u64 = 0;
 let state: u64 = 0;
 const headerHashes: usize = heap.alloc(MAX_HEADERS << 3);
 memory.fill(headerHashes, 0, MAX_HEADERS << 3);

@@ -80,7 +80,7 @@ import {
   count,
   recordScheduling,
 } from "./metrics";
-import { decisionRecord, decisionsWatched } from "./decision-record";
+import { decisionPicked, decisionRecord, decisionsWatched } from "./decision-record";
 import { editSalt } from "./isolation";
 import { chooseModel, chosenModel, chosenModelSize, editModel, modelRewritten } from "./model-rewrite";
 import { ADMIT, admit, SHED, WAIT } from "./queue";
@@ -459,6 +459,7 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
     }
     if (changed) found = pick(model, promptTokens, spread, perPodRate, t0);
   }
+  if (decisionsWatched()) decisionPicked(s, model);
   if (weighed) matchRestore();
   if (hidden) podsShow();
   count(C_CANDIDATES, pickCandidates);

@@ -151,6 +151,7 @@ export const kindForeign: u32 = KIND_FOREIGN;
 export const kindShare: u32 = KIND_SHARE;
 export const shareHeadBytes: u32 = SHARE_HEAD_BYTES;
 export const shareRowBytes: u32 = SHARE_ROW_BYTES;
+export const policyBytes: u32 = POLICY_BYTES;
 export const kindDecision: u32 = KIND_DECISION;
 export const decisionHeadBytes: u32 = DECISION_HEAD_BYTES;
 export const decisionRowBytes: u32 = DECISION_ROW_BYTES;
