@@ -174,6 +174,10 @@ export interface RulesProgram {
   filterState: boolean;
   /** In-flight counts of other gateways that are older count as slow, ms. */
   slowSharingMs: number;
+  /** Whether warm-until-busy decides also then. */
+  keepWhenSlow: boolean;
+  /** Whether the gateway's own filters may say in metadata which pods a request may go to. */
+  subsetMetadata: boolean;
 }
 
 /** The disaggregation section: agent/policy/disaggregation.ts has the document's side. */
@@ -673,7 +677,7 @@ export class Wire {
       const x = this.#x;
       const { saturation: s, queue: q } = r;
       x.rulesBegin!(
-        (q.enabled ? 1 : 0) | (r.filterState ? 2 : 0),
+        (q.enabled ? 1 : 0) | (r.filterState ? 2 : 0) | (r.keepWhenSlow ? 4 : 0) | (r.subsetMetadata ? 8 : 0),
         r.maxTimeoutMs,
         r.maxRetries,
         DETECTORS[s.detector],

@@ -5,7 +5,6 @@ import { dirname } from "node:path";
 /** Headers that only the gateway may set; a trailing "-" means every name that begins so. */
 export const ROUTING_HEADERS = [
   "x-gateway-destination-endpoint",
-  "x-gateway-destination-endpoint-subset",
   "x-prefiller-host-port",
   "x-prefiller-hosts-ports",
   "x-data-parallel-host-port",

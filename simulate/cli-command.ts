@@ -20,6 +20,7 @@ interface Flags {
   pods: number;
   replicas: number;
   syncMs: number;
+  whenSlow: "token-aware" | "keep";
   scrapeMs: number;
   rate?: number;
   limit: number;
@@ -31,6 +32,8 @@ interface Flags {
 
 const MAX_PODS = 1024;
 const MAX_REPLICAS = 64;
+/** Default of sharing.slowAfter. */
+const SLOW_MS = 100;
 /** Shortest time between two lines of progress, ms. */
 const PROGRESS_MS = 5000;
 
@@ -77,6 +80,12 @@ export function simulateCommand(): Command {
       "ms until the other gateways know what one counted; none: they never do",
       (text) => (text === "none" ? Number.POSITIVE_INFINITY : wholeFrom(0, 3_600_000)(text)),
       20,
+    )
+    .option(
+      "--when-slow <what>",
+      `sharing.whenSlow of gateways whose counts take more than ${SLOW_MS} ms: token-aware or keep`,
+      oneOf(["token-aware", "keep"] as const),
+      "token-aware",
     )
     .option("--scrape-ms <number>", "ms between two readings of the pods' metrics", wholeFrom(1, 60_000), 50)
     .option(
@@ -126,6 +135,7 @@ async function simulate(flags: Flags): Promise<void> {
         pods: flags.pods,
         replicas: flags.replicas,
         sync: flags.syncMs / 1000,
+        sharingSlow: flags.replicas > 1 && flags.syncMs > SLOW_MS && flags.whenSlow === "token-aware",
         scrape: flags.scrapeMs / 1000,
         seed: flags.seed,
         progress: progressOf(policy.name, requests),
@@ -141,6 +151,7 @@ async function simulate(flags: Flags): Promise<void> {
     pods: flags.pods,
     replicas: flags.replicas,
     syncMs: Number.isFinite(flags.syncMs) ? flags.syncMs : null,
+    whenSlow: flags.whenSlow,
     scrapeMs: flags.scrapeMs,
     seed: flags.seed,
   };

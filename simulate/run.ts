@@ -15,6 +15,8 @@ export interface RunOptions {
   replicas: number;
   /** Seconds until another gateway knows of a count; Infinity: never. */
   sync: number;
+  /** Whether gateways find that too slow, so that token-aware stands in for warm-until-busy. */
+  sharingSlow?: boolean;
   /** Seconds between two readings of the pods' metrics. */
   scrape: number;
   seed: number;
@@ -102,6 +104,8 @@ export async function run(load: Load, policy: SimPolicy, options: RunOptions): P
     routers.push(
       await Router.create(frames, caches, load.blockTokens, seededRandom(options.seed + 7919 * i)),
     );
+
+  for (const router of routers) router.picker.sharing(options.sharingSlow ?? false);
 
   const step = (at: number) => {
     const seconds = pods[at]!.begin();

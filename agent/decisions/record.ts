@@ -8,6 +8,7 @@ export const DECISION_REASONS = [
   "filtered_out",
   "saturated",
   "not_cached",
+  "subset_empty",
 ] as const;
 
 /** One request's way to its pod, as a gateway worker saw it. */

@@ -50,6 +50,11 @@ const requests = {
     default: [],
     description: "Models that trusted callers may ask for in x-model-override",
   }),
+  subsetMetadata: Type.Boolean({
+    default: false,
+    description:
+      "Whether the gateway's own filters may restrict a request to some pods (envoy.lb.subset_hint)",
+  }),
   rewrites: Type.Array(
     Type.Object(
       {
@@ -100,6 +105,10 @@ const decisions = {
 
 const sharing = {
   slowAfter: Duration("100ms", "In-flight counts of other gateways that take longer count as slow"),
+  whenSlow: Type.Union([Type.Literal("token-aware"), Type.Literal("keep")], {
+    default: "token-aware",
+    description: "What warm-until-busy does then: llm-d's token-aware stands in for it, or it goes on",
+  }),
 };
 
 const optional = <T extends Record<string, Parameters<typeof Type.Optional>[0]>>(of: T) =>
@@ -132,7 +141,14 @@ export type Callers = Static<typeof callersShape>;
 export const DEFAULT_CALLERS: Callers = { principals: [], claimHeader: "", claimValues: [], tokens: [] };
 
 export const DEFAULT_RULES: RulePolicy = {
-  requests: { maxTimeout: "10m", maxRetries: 3, objectives: {}, overrides: [], rewrites: [] },
+  requests: {
+    maxTimeout: "10m",
+    maxRetries: 3,
+    objectives: {},
+    overrides: [],
+    subsetMetadata: false,
+    rewrites: [],
+  },
   saturation: {
     detector: "utilization-detector",
     queueDepthThreshold: 5,
@@ -150,7 +166,7 @@ export const DEFAULT_RULES: RulePolicy = {
     defaultRequestTTL: "30s",
   },
   decisions: { sampleRate: 0, filterState: false },
-  sharing: { slowAfter: "100ms" },
+  sharing: { slowAfter: "100ms", whenSlow: "token-aware" },
 };
 
 /** Fills in what was left out. */
@@ -236,5 +252,7 @@ export function compileRules(rules: RulePolicy, trusted: Callers): RulesProgram 
     sampleRate: rules.decisions.sampleRate,
     filterState: rules.decisions.filterState,
     slowSharingMs: durationMs(rules.sharing.slowAfter),
+    keepWhenSlow: rules.sharing.whenSlow === "keep",
+    subsetMetadata: r.subsetMetadata,
   };
 }

@@ -129,5 +129,5 @@ function less(total: UnderWay, own: UnderWay | undefined): UnderWay {
 
 /** What it means that gateways hear of each other too late. */
 export function slowSharing(gateways: number): string {
-  return `${gateways === 1 ? "a gateway hears" : `${gateways} gateways hear`} of the others' requests later than sharing.slowAfter; there warm-until-busy decides as llm-d-token-aware until they come in time`;
+  return `${gateways === 1 ? "a gateway hears" : `${gateways} gateways hear`} of the others' requests later than sharing.slowAfter; unless sharing.whenSlow is keep, warm-until-busy decides there as llm-d-token-aware until they come in time`;
 }

@@ -49,6 +49,24 @@ function logDecisions(config: object, path: string): void {
   listeners[0]!.filter_chains[0]!.filters[0] = manager;
 }
 
+/** Has a filter before ours say in metadata which pods requests may go to. */
+function restrictTo(config: object, pods: unknown): object {
+  const copy = JSON.parse(JSON.stringify(config));
+  copy.static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters.unshift({
+    name: "envoy.filters.http.set_metadata",
+    typed_config: {
+      "@type": "type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config",
+      metadata: [
+        {
+          metadata_namespace: "envoy.lb.subset_hint",
+          value: { "x-gateway-destination-endpoint-subset": pods },
+        },
+      ],
+    },
+  });
+  return copy;
+}
+
 export class ControlsGateway {
   readonly folder = mkdtempSync(join(tmpdir(), "warmgate-controls-"));
   readonly accessLog = join(this.folder, "access.log");
@@ -61,7 +79,12 @@ export class ControlsGateway {
     readonly envoys: Running[],
   ) {}
 
-  static async start(pods: number, workers: number): Promise<ControlsGateway> {
+  /** `restrict`: what a filter before ours says of the pods, from their addresses. */
+  static async start(
+    pods: number,
+    workers: number,
+    restrict?: (addresses: string[]) => unknown,
+  ): Promise<ControlsGateway> {
     const upstreams = await Promise.all(Array.from({ length: pods }, () => Upstream.start()));
     const addresses = upstreams.map((p) => p.address);
     const table = await TableServer.create(addresses, 10_000, "trusted");
@@ -79,7 +102,8 @@ export class ControlsGateway {
       filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "trusted" },
     });
     logDecisions(config, gateway.accessLog);
-    gateway.envoys.push(await startEnvoy(config, join(gateway.folder, "envoy.json"), admin, workers));
+    const used = restrict ? restrictTo(config, restrict(addresses)) : config;
+    gateway.envoys.push(await startEnvoy(used, join(gateway.folder, "envoy.json"), admin, workers));
     return gateway;
   }
 

@@ -99,6 +99,37 @@ describe("controls", () => {
   });
 });
 
+describe("a subset of pods", () => {
+  test("from a trusted caller is kept to, and goes no further; an empty one is 503", async () => {
+    await gateway.rules({}, callers);
+    const target = gateway.pods[1]!;
+    for (let i = 0; i < 5; i++) {
+      const subset = { "x-gateway-destination-endpoint-subset": target.address };
+      expect((await gateway.send(chat(`only there ${i}`), { ...trusted, ...subset })).status).toBe(200);
+    }
+    expect(target.seen).toHaveLength(5);
+    for (const { headers } of target.seen)
+      expect(headers).not.toHaveProperty("x-gateway-destination-endpoint-subset");
+    const nobody = { "x-gateway-destination-endpoint-subset": "10.9.9.9:1" };
+    expect((await gateway.send(chat("x"), { ...trusted, ...nobody })).status).toBe(503);
+    expect((await gateway.send(chat("x"), nobody)).status).toBe(200);
+  });
+
+  test.each([
+    ["a list", (addresses: string[]) => [addresses[1], "10.9.9.9:1"]],
+    ["a text", (addresses: string[]) => `${addresses[1]},10.9.9.9:1`],
+  ])("in metadata that another filter set is kept to: %s", async (_, restrict) => {
+    const other = await ControlsGateway.start(3, 1, restrict);
+    try {
+      await other.rules({ requests: { subsetMetadata: true } }, callers);
+      for (let i = 0; i < 8; i++) expect((await other.send(chat(`x ${i}`))).status).toBe(200);
+      expect(other.pods.map((p) => p.seen.length)).toEqual([0, 8, 0]);
+    } finally {
+      await other.stop();
+    }
+  });
+});
+
 describe("decisions", () => {
   test("are recorded with every candidate, and shown to access logs", async () => {
     await gateway.rules({ decisions: { sampleRate: 1, filterState: true } }, callers);

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import type { Callers, RuleInput } from "../../agent/policy/request-rules.js";
-import { type Headers, Host, type Request } from "./host.js";
+import { type Headers, Host, type Request, STOP } from "./host.js";
 import { renderChatml, TestAgent } from "./table.js";
 
 const configuration = { sessionKey: "0123456789abcdef".repeat(4), debugHeaders: "trusted" };
@@ -365,5 +365,108 @@ describe("another model", () => {
     const r = host.chat(chat(words("big", 600_000), "public"));
     expect(r.reply?.status).toBe(413);
     expect(JSON.parse(r.reply!.body).error.code).toBe("body_too_large_to_rewrite");
+  });
+});
+
+describe("a subset of pods", () => {
+  const SUBSET = "x-gateway-destination-endpoint-subset";
+  const trusted: Headers = [["authorization", "Bearer t"]];
+  const callers = { tokens: [sha("t")] };
+  const named = (r: Request) => r.header(DESTINATION)?.split(",").sort();
+  const all = ["10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.3:8000"];
+
+  test.each([
+    ["10.0.0.2:8000", ["10.0.0.2:8000"]],
+    ["10.0.0.1:8000, 10.0.0.3:8000", ["10.0.0.1:8000", "10.0.0.3:8000"]],
+    ["10.0.0.3", ["10.0.0.3:8000"]],
+    ["10.0.0.3:9000,10.0.0.1:8000", ["10.0.0.1:8000"]],
+    [",, 10.0.0.2:8000 ,", ["10.0.0.2:8000"]],
+  ])("%s from a trusted caller leaves these pods, and the header goes no further", async (subset, kept) => {
+    const { host } = await gateway({}, callers);
+    for (let i = 0; i < 6; i++) {
+      const r = host.chat(chat(words(`${i}`)), [...trusted, [SUBSET, subset]]);
+      expect(named(r)).toEqual(kept);
+      expect(r.header(SUBSET)).toBeUndefined();
+    }
+    // It holds for its request alone.
+    expect(named(host.chat(chat("x"), trusted))).toEqual(all);
+  });
+
+  test("from others it counts for nothing and goes no further", async () => {
+    const { host } = await gateway({}, callers);
+    const r = host.chat(chat("x"), [[SUBSET, "10.0.0.2:8000"]]);
+    expect(named(r)).toEqual(all);
+    expect(r.header(SUBSET)).toBeUndefined();
+  });
+
+  test.each([["10.0.0.9:8000"], ["10.0.0"], ["10.0.0.1:80"], [" "]])(
+    "%s has no ready pod: 503, also of a request without a body, and all pods serve the next one",
+    async (subset) => {
+      const { host } = await gateway({}, callers);
+      const r = host.chat(chat("x"), [...trusted, [SUBSET, subset]]);
+      expect(r.reply).toMatchObject({
+        status: 503,
+        headers: { "x-llm-d-request-dropped-reason": "rejected-no-endpoints" },
+      });
+      expect(JSON.parse(r.reply!.body).error.code).toBe("subset_empty");
+      const get = host.request([[":method", "GET"], [":path", "/v1/models"], ...trusted, [SUBSET, subset]]);
+      expect(get.onHeaders(true)).toBe(STOP);
+      expect(get.reply?.status).toBe(503);
+      expect(named(host.chat(chat("y"), trusted))).toEqual(all);
+    },
+  );
+
+  test("a pod of it that is not ready does not count", async () => {
+    const { agent, host } = await gateway({}, callers);
+    host.receive(agent.loads(({ slot }) => ({ ready: slot !== 1 })));
+    const one = host.chat(chat("x"), [...trusted, [SUBSET, "10.0.0.2:8000"]]);
+    expect(one.reply?.status).toBe(503);
+    const two = host.chat(chat("x"), [...trusted, [SUBSET, "10.0.0.2:8000,10.0.0.3:8000"]]);
+    expect(named(two)).toEqual(["10.0.0.3:8000"]);
+  });
+
+  test("with the queue on, full pods of it are left out only while others of it have room", async () => {
+    const { host } = await gateway(
+      {
+        saturation: { detector: "concurrency-detector", maxConcurrency: 1 },
+        flowControl: { enabled: true },
+      },
+      callers,
+    );
+    const both: Headers = [...trusted, [SUBSET, "10.0.0.1:8000,10.0.0.2:8000"]];
+    const first = named(host.chat(chat("a"), both))!;
+    const second = named(host.chat(chat("b"), both))!;
+    expect([...first, ...second].sort().filter((a) => a === "10.0.0.3:8000")).toEqual([]);
+    // Both are full now, the third is not: the request still goes to one of them.
+    expect(named(host.chat(chat("c"), both))).toEqual(["10.0.0.1:8000", "10.0.0.2:8000"]);
+  });
+
+  test("without a table the header goes no further and has no effect", async () => {
+    const { agent, host } = await gateway({}, callers);
+    host.receive(agent.loads(() => ({ ready: false })));
+    const r = host.chat(chat("x"), [...trusted, [SUBSET, "10.0.0.2:8000"]]);
+    expect([r.reply, r.header(SUBSET), r.header(DESTINATION)]).toEqual([null, undefined, undefined]);
+  });
+
+  test("in metadata of the gateway counts where the policy says so, beside a trusted caller's", async () => {
+    const path = "metadata\0filter_metadata\0envoy.lb.subset_hint\0x-gateway-destination-endpoint-subset";
+    const send = (host: Host, subset: Uint8Array, headers: Headers = []) => {
+      const r = host.request([[":method", "POST"], [":path", "/v1/chat/completions"], ...headers]);
+      r.properties.set(path, subset);
+      r.onHeaders();
+      r.onBody(JSON.stringify(chat("x")), true);
+      return r;
+    };
+    const off = await gateway({}, callers);
+    expect(named(send(off.host, text.encode("10.0.0.2:8000")))).toEqual(all);
+    const { host } = await gateway({ requests: { subsetMetadata: true } }, callers);
+    expect(named(send(host, text.encode("10.0.0.2:8000")))).toEqual(["10.0.0.2:8000"]);
+    expect(named(host.chat(chat("x")))).toEqual(all);
+    const two = text.encode("10.0.0.1:8000,10.0.0.2:8000");
+    expect(named(send(host, two, [...trusted, [SUBSET, "10.0.0.2:8000,10.0.0.3:8000"]]))).toEqual([
+      "10.0.0.2:8000",
+    ]);
+    expect(send(host, two, [...trusted, [SUBSET, "10.0.0.3:8000"]]).reply?.status).toBe(503);
+    expect(send(host, text.encode("")).reply?.status).toBe(503);
   });
 });

@@ -45,11 +45,11 @@ async function gateways(pods: number) {
 }
 
 /** One gateway, and an agent that answers its shares when the test says so. */
-async function answered() {
+async function answered(sharing: object = {}) {
   const agent = await TestAgent.create(2);
   const host = new Host({ configuration: { sessionKey: "0123456789abcdef".repeat(4) } });
   host.receive(agent.snapshot());
-  host.receive(agent.rules({}));
+  host.receive(agent.rules({ sharing, decisions: { sampleRate: 1 } }));
   let read = 0;
   const shares = () => {
     const found = host
@@ -169,6 +169,19 @@ test("silence is slow, with the stream open or closed, and is forgotten when nob
   host.tick(10);
   host.tick(3000);
   expect(await silent(20)).toBe(true);
+});
+
+test.each([
+  [{}, true],
+  [{ whenSlow: "keep" }, false],
+])("under %j token-aware stands in for warm-until-busy: %s, and records say so", async (sharing, stoodIn) => {
+  const { agent, host, round } = await answered(sharing);
+  expect(await round(150)).toBe(true);
+  host.chat(chat("which one"));
+  host.tick(10);
+  const records = host.frames().map((f) => agent.wire.decodeUp(f));
+  const decision = records.filter((up) => up?.kind === "decision").at(-1);
+  expect(decision?.pick?.stoodIn).toBe(stoodIn);
 });
 
 test("a gateway alone is never slow", async () => {

@@ -10,7 +10,6 @@ import {
   podPendingTokens,
   podReady,
   podRequests,
-  podsShow,
   podUsage,
   podWaiting,
 } from "./pods";
@@ -68,12 +67,14 @@ export function hideFullPods(model: u32, nowNs: u64): bool {
   for (let i: u32 = 0; i < podHigh; i++) {
     if (!serves(i, model)) continue;
     pods++;
-    if (fullness(i, nowNs) < 1 + headroom) continue;
-    full++;
-    podHide(i);
+    if (fullness(i, nowNs) >= 1 + headroom) full++;
   }
-  if (full == pods) podsShow();
-  return full > 0 && full < pods;
+  // Others may be hidden for another reason: with all of them full nothing is changed.
+  if (full == 0 || full == pods) return false;
+  for (let i: u32 = 0; i < podHigh; i++) {
+    if (serves(i, model) && fullness(i, nowNs) >= 1 + headroom) podHide(i);
+  }
+  return true;
 }
 
 // @ts-ignore: decorator

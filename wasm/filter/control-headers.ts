@@ -24,6 +24,8 @@ export const requestTimeout: Span = span();
 export const maxRetriesAsked: Span = span();
 export const prefer: Span = span();
 export const claim: Span = span();
+/** Pods that the request may go to. */
+export const subset: Span = span();
 /** Whether any of them was there. */
 export let controlsSeen: bool = false;
 
@@ -31,6 +33,9 @@ export let controlsSeen: bool = false;
 export const MODEL_OVERRIDE: Text = text("x-model-override");
 export const MODEL_REWRITE: Text = text("x-llm-d-model-name-rewrite");
 export const MODEL_REWRITE_OLD: Text = text("x-gateway-model-name-rewrite");
+
+/** The header that carries them; it goes no further than the filter. */
+export const SUBSET: Text = text("x-gateway-destination-endpoint-subset");
 
 const NAMES: StaticArray<Text> = [
   text("x-priority"),
@@ -75,6 +80,7 @@ export function controlsClear(): void {
   controlsSeen = false;
   for (let i = 0; i < SPANS.length; i++) unchecked(SPANS[i]).size = 0;
   claim.size = 0;
+  subset.size = 0;
 }
 
 /** Whether a name of `n` bytes may be one of ours. */
@@ -109,4 +115,12 @@ export function claimTake(v: usize, vn: u32): void {
   }
   claim.at = v;
   claim.size = vn;
+}
+
+/** Takes the header with the pods that the request may go to; the first of several counts. */
+export function subsetTake(v: usize, vn: u32): void {
+  controlsSeen = true;
+  if (subset.size) return;
+  subset.at = v;
+  subset.size = vn;
 }

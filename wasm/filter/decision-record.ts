@@ -54,6 +54,7 @@ const REASONS: StaticArray<Text> = [
   text("filtered_out"),
   text("saturated"),
   text("not_cached"),
+  text("subset_empty"),
 ];
 
 /** A new second began. */

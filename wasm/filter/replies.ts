@@ -90,6 +90,13 @@ export const NO_ENDPOINTS = reply(
   "No pod serves this request at present; try again.",
   "rejected-no-endpoints",
 );
+export const NOT_IN_SUBSET = reply(
+  503,
+  "subset_empty",
+  OVERLOADED,
+  "None of the pods that this request is restricted to is ready.",
+  "rejected-no-endpoints",
+);
 export const NOT_CACHED = reply(
   412,
   "prefix_not_cached",

@@ -27,7 +27,7 @@ import { sessionKey0, sessionKey1 } from "./configuration";
 import * as asked from "./control-headers";
 import { setNumber } from "./decimal";
 import { isolate } from "./isolation";
-import { property, resultAt, resultSize } from "./host";
+import { property, resultAt, resultSize, setHeader } from "./host";
 import { credentialAt, credentialSize } from "./request-headers";
 import { Stream } from "./streams";
 
@@ -56,6 +56,11 @@ export const CONTROL_IGNORE_CACHE: u8 = 16;
 // @ts-ignore: decorator
 @inline
 export const CONTROL_ADMITTED: u8 = 32;
+
+/** Only pods that a header lists will do. */
+// @ts-ignore: decorator
+@inline
+export const CONTROL_SUBSET: u8 = 64;
 
 /** Priorities that have names. Below zero is sheddable. */
 const CRITICAL: i32 = 100;
@@ -92,7 +97,7 @@ export function controlsRead(s: Stream): void {
   if (!asked.controlsSeen && !showsDebug) return;
   // Who it is costs host calls or a digest: it is only asked when something hangs on it.
   const priority = askedPriority();
-  const rises = priority > 0 || asked.fairnessId.size > 0 || (asked.modelOverride.size > 0 && ruleAny(RULE_OVERRIDE));
+  const rises = priority > 0 || asked.fairnessId.size > 0 || (asked.modelOverride.size > 0 && ruleAny(RULE_OVERRIDE)) || asked.subset.size > 0;
   const trusted = (showsDebug || rises) && callerTrusted();
   s.priority = trusted ? priority : min(priority, 0);
   if (trusted) {
@@ -102,6 +107,10 @@ export function controlsRead(s: Stream): void {
       if (isolated) isolate(s, 2, asked.fairnessId.at, asked.fairnessId.size);
     }
     if (asked.modelOverride.size && ruleAny(RULE_OVERRIDE)) s.controls |= CONTROL_OVERRIDE;
+    // It was removed with what clients have no business setting; it waits on the request for the pick.
+    if (asked.subset.size && setHeader(MAP_REQUEST, asked.SUBSET, asked.subset.at, asked.subset.size) == OK) {
+      s.controls |= CONTROL_SUBSET;
+    }
   }
   if (!asked.controlsSeen) return;
   if (is(asked.cachePolicy, BALANCED)) s.controls |= CONTROL_BALANCED;

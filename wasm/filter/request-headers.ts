@@ -2,7 +2,7 @@
 import { Text, text } from "./abi/memory";
 import { MAP_REQUEST, OK } from "./abi/types";
 import { claimHeader, claimHeaderSize } from "../core/request-rules";
-import { claimTake, controlLength, controlsClear, controlTake } from "./control-headers";
+import { claimTake, controlLength, controlsClear, controlTake, SUBSET, subsetTake } from "./control-headers";
 import { headerPairs, removeHeader, resultAt, resultSize } from "./host";
 
 // Fields of a request, as spans into the pairs that the host gave; valid until the callback ends.
@@ -116,6 +116,7 @@ export function readRequestHeaders(): i32 {
     const value = at + n + 1;
     if (value + vn >= end + 1 || value < at) return -1;
     if (forbidden(at, n)) {
+      if (is(at, n, SUBSET)) subsetTake(value, vn);
       // A repeated name is removed whole by the first call; the second finds nothing, which is as good.
       removeHeader(MAP_REQUEST, at, n);
       removed++;

@@ -53,9 +53,11 @@ import {
   DECISION_NOT_CACHED,
   DECISION_ROUTED,
   DECISION_SATURATED,
+  DECISION_SUBSET_EMPTY,
   RESERVED_REJECT,
   RULE_REWRITE,
   RULES_QUEUE_ON,
+  RULES_SUBSET_METADATA,
 } from "../shared/layout";
 import { sipHi, sipLo, siphash128, siphash64 } from "../shared/siphash";
 import { Text, text } from "./abi/memory";
@@ -64,7 +66,7 @@ import { timingHashed, timingPicked } from "./callback-timing";
 import { editedSize, editsBegin, editsWrite } from "./body-edits";
 import { bodyLimit, bodyMode, sessionCookie, sessionKey0, sessionKey1 } from "./configuration";
 import { writeCandidates } from "./destination";
-import { buffer, getHeader, now, random, resultAt, resultSize, scratch, setHeader } from "./host";
+import { buffer, getHeader, now, random, removeHeader, resultAt, resultSize, scratch, setHeader } from "./host";
 import { countPrefill, countRequest, gaugeSlot, inflightRefresh } from "./inflight";
 import {
   C_CANDIDATES,
@@ -83,6 +85,7 @@ import {
 import { decisionPicked, decisionRecord, decisionsWatched } from "./decision-record";
 import { editSalt } from "./isolation";
 import { chooseModel, chosenModel, chosenModelSize, editModel, modelRewritten } from "./model-rewrite";
+import { SUBSET } from "./control-headers";
 import { ADMIT, admit, SHED, WAIT } from "./queue";
 import {
   answer,
@@ -95,6 +98,7 @@ import {
   NOT_AN_OBJECT,
   NOT_CACHED,
   NOT_ISOLATED,
+  NOT_IN_SUBSET,
   OVERRIDE_DENIED,
   Reply,
   RESERVED,
@@ -108,6 +112,7 @@ import {
   CONTROL_BALANCED,
   CONTROL_IF_CACHED,
   CONTROL_IGNORE_CACHE,
+  CONTROL_SUBSET,
   controlsRead,
   debugShown,
 } from "./request-controls";
@@ -131,6 +136,7 @@ import {
   WAITING,
   waitingAdd,
 } from "./streams";
+import { keepSubset, SUBSET_EMPTY, SUBSET_NONE } from "./subset";
 import { tableUsable } from "./table-stream";
 
 const SESSION = text("x-session-id");
@@ -191,8 +197,7 @@ export function onRequestHeaders(id: u32, endOfStream: bool): u32 {
   const api = headers.scheduledApi();
   if (api < 0 || !bodyMode || (bodiesHeldBack >= 3 && !bodySeen)) {
     if (isolated && api >= 0) return refuseUnread(s);
-    decideOnHeaders(s);
-    return CONTINUE;
+    return decideOnHeaders(s);
   }
   s.api = <u8>api;
   if (endOfStream) return refuse(s, EMPTY_BODY);
@@ -241,12 +246,12 @@ function headerSession(s: Stream): void {
   s.sessionSize = <u16>keyedSession(sessionKey0, sessionKey1, p, 16, sessionAt(s));
 }
 
-/** Decides on session and load alone. */
-export function decideOnHeaders(s: Stream): void {
+/** Decides on session and load alone. CONTINUE, or STOP when the request was refused. */
+export function decideOnHeaders(s: Stream): u32 {
   const t0 = now();
   headerSession(s);
   matchClear();
-  route(s, ANY_MODEL, 0, sessionSpread(s), 0, t0, t0);
+  return route(s, ANY_MODEL, 0, sessionSpread(s), 0, t0, t0);
 }
 
 /** `size`: bytes of the body so far; after the decision, of this piece alone. */
@@ -322,8 +327,7 @@ function decideOnBody(s: Stream, size: u32, whole: bool): u32 {
   if (buffer(BUFFER_REQUEST_BODY, 0, length) != OK || resultSize == 0) {
     if (isolated) return refuseUnread(s);
     waitingAdd(-1);
-    decideOnHeaders(s);
-    return CONTINUE;
+    return decideOnHeaders(s);
   }
   const body = resultAt;
   const n = <u32>resultSize;
@@ -443,11 +447,21 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   if (!known || podsReady == 0) {
     count(known ? C_NO_PODS : C_FALLBACK);
     s.dispatchNs = t0;
+    if (s.controls & CONTROL_SUBSET) removeHeader(MAP_REQUEST, SUBSET.at, SUBSET.size);
     if (decisionsWatched()) decisionRecord(s, known ? DECISION_NO_PODS : DECISION_NO_TABLE, model, false);
     return CONTINUE;
   }
   tellFacts(s, model == ANY_MODEL ? 0 : foundRoot);
-  const hidden = (ruleFlags & RULES_QUEUE_ON) != 0 && hideFullPods(model, t0);
+  let hidden = false;
+  if (s.controls & CONTROL_SUBSET || ruleFlags & RULES_SUBSET_METADATA) {
+    const subset = keepSubset(s);
+    if (subset == SUBSET_EMPTY) {
+      if (decisionsWatched()) decisionRecord(s, DECISION_SUBSET_EMPTY, model, false);
+      return refuse(s, NOT_IN_SUBSET);
+    }
+    hidden = subset != SUBSET_NONE;
+  }
+  if (ruleFlags & RULES_QUEUE_ON && hideFullPods(model, t0)) hidden = true;
   const weighed = (s.controls & (CONTROL_BALANCED | CONTROL_IGNORE_CACHE)) != 0;
   if (weighed) matchWeigh(s.controls & CONTROL_BALANCED ? 1 : 0);
   let found = pick(model, promptTokens, spread, perPodRate, t0);

@@ -4,7 +4,7 @@ import { bodyRead, isolated, policyDefaults } from "../core/policy";
 import { scanInit } from "../core/scan";
 import { readerInit } from "../shared/table-reader";
 import { memoryInit, memoryLimit, text } from "./abi/memory";
-import { BUFFER_PLUGIN_CONFIGURATION, CAS_MISMATCH, LOG_WARN, NOT_FOUND, OK } from "./abi/types";
+import { BUFFER_PLUGIN_CONFIGURATION, CAS_MISMATCH, CONTINUE, LOG_WARN, NOT_FOUND, OK } from "./abi/types";
 import { timingDefine } from "./callback-timing";
 import { configurationRead, configuredDebug, configuredRead, tableMiB } from "./configuration";
 import {
@@ -149,7 +149,7 @@ function watchdog(t: u64): void {
       continue;
     }
     waitingAdd(-1);
-    decideOnHeaders(s);
+    if (decideOnHeaders(s) != CONTINUE) continue;
     resumedBlind(s);
     count(C_WATCHDOG);
     log(LOG_WARN, BLIND);

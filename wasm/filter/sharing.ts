@@ -3,12 +3,13 @@
 // warm-until-busy, which relies on these counts, is stood in for (core/pick.ts).
 import { pickSharing } from "../core/pick";
 import { podHigh, podKnown, podsClearForeign, podSetForeign } from "../core/pods";
-import { slowSharingMs } from "../core/request-rules";
+import { ruleFlags, slowSharingMs } from "../core/request-rules";
 import {
   FOREIGN_HEAD_BYTES,
   FOREIGN_ROW_BYTES,
   KIND_SHARE,
   MAX_PODS,
+  RULES_KEEP_WHEN_SLOW,
   SHARE_HEAD_BYTES,
   SHARE_ROW_BYTES,
   SHARE_SLOW,
@@ -61,16 +62,15 @@ const IN_TIME: u32 = 3;
 @inline
 const SAID_NS: u64 = 10000000000;
 const SLOW_LOG = text(
-  "warmgate: in-flight counts of other gateways come later than sharing.slowAfter: warm-until-busy decides as llm-d-token-aware until they come in time",
+  "warmgate: in-flight counts of other gateways come later than sharing.slowAfter: unless sharing.whenSlow is keep, warm-until-busy decides as llm-d-token-aware until they come in time",
 );
-const FAST_LOG = text("warmgate: in-flight counts of other gateways come in time again: warm-until-busy decides");
+const FAST_LOG = text("warmgate: in-flight counts of other gateways come in time again");
 
 function judge(late: bool, nowNs: u64): void {
   inTime = late ? 0 : inTime + 1;
   const now = late || (slow && inTime < IN_TIME);
   if (now == slow) return;
   slow = now;
-  pickSharing(slow);
   if (saidNs && nowNs - saidNs < SAID_NS) return;
   saidNs = nowNs;
   log(slow ? LOG_WARN : LOG_INFO, slow ? SLOW_LOG : FAST_LOG);
@@ -100,6 +100,7 @@ export function sharingTick(nowNs: u64): void {
     podsClearForeign();
   }
   judgeSilence(nowNs);
+  pickSharing(slow && !(ruleFlags & RULES_KEEP_WHEN_SLOW));
   if (!streamOpen() || nowNs - toldNs < BATCH_NS) return;
   const whole = nowNs - wholeNs >= WHOLE_NS;
   const p = streamPayload();

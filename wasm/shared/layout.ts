@@ -422,6 +422,14 @@ export const RULES_QUEUE_ON: u32 = 1;
 // @ts-ignore: decorator
 @inline
 export const RULES_FILTER_STATE: u32 = 2;
+/** warm-until-busy decides also while counts of other gateways come late. */
+// @ts-ignore: decorator
+@inline
+export const RULES_KEEP_WHEN_SLOW: u32 = 4;
+/** The gateway's own filters may say in metadata which pods a request may go to. */
+// @ts-ignore: decorator
+@inline
+export const RULES_SUBSET_METADATA: u32 = 8;
 
 // Saturation detectors, and what the concurrency detector counts.
 // @ts-ignore: decorator
@@ -600,6 +608,9 @@ export const DECISION_SATURATED: u32 = 4;
 // @ts-ignore: decorator
 @inline
 export const DECISION_NOT_CACHED: u32 = 5;
+// @ts-ignore: decorator
+@inline
+export const DECISION_SUBSET_EMPTY: u32 = 6;
 
 // Share payload: sender's monotonic ns u64, flags u32, rows u32, then rows:
 // address length u32, requests u32, prefills u32, zero u32, prefill work u64, prefill tokens u64, address padded to 8.
