@@ -155,6 +155,18 @@ export default fp(
       [{}, Math.max(0, reports.totals.candidate_pods - reports.totals.passed_pods)],
     ]);
     counter("llmd_epp_scored_pods_total", "Pods scored", [], () => [[{}, reports.totals.passed_pods]]);
+    counter(
+      "llmd_epp_session_affinity_hits_total",
+      "Requests that went to their session's pod, under a policy with session affinity",
+      [],
+      () => [[{}, reports.totals.session_hits]],
+    );
+    counter(
+      "llmd_epp_session_affinity_misses_total",
+      "Requests that did not: their session was new, was forgotten, or moved",
+      [],
+      () => [[{}, reports.totals.session_misses]],
+    );
     gauge(
       "llmd_epp_cache_hit_rate",
       "Predicted cached share of the prompt tokens sent to a pod",

@@ -27,6 +27,9 @@ export const COUNTERS = [
   "queue_expired",
   "queue_left",
   "slow_sharing",
+  "session_hits",
+  "session_misses",
+  "session_moves",
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];

@@ -36,7 +36,7 @@ const INSIDE = 256;
 const HELLO = 32;
 const REPORT = 33;
 /** Bytes of a report before its rows: 24, then 24 counters. */
-const HEAD = 24 + 24 * 8;
+const HEAD = 24 + 27 * 8;
 const RESYNC = 34;
 
 let seal: (kind: number, payload: Uint8Array) => Uint8Array;
@@ -232,5 +232,7 @@ describe("the table stream", () => {
     expect(app.reports.inflight(address)).toBe(4);
     const metrics = (await app.inject("/metrics")).body;
     expect(metrics).toContain('llmd_epp_scheduling_decisions_total{result="success"} 15');
+    expect(metrics).toMatch(/^llmd_epp_session_affinity_hits_total 0$/m);
+    expect(metrics).toMatch(/^llmd_epp_session_affinity_misses_total 0$/m);
   });
 });

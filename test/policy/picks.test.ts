@@ -244,7 +244,8 @@ describe("a session", () => {
     module.commit(2);
     module.pick({ session: 5n });
     module.commit(1);
-    expect(module.sessions).toEqual({ hits: 1, moves: 1 });
+    // Its first request found nothing, the last one moved.
+    expect(module.sessions).toEqual({ hits: 1, misses: 2, moves: 1 });
     module.pick({ session: 5n, nowMs: 9_999 });
     expect(module.scores(0)).toEqual([0, 1, 0]);
     module.pick({ session: 5n, nowMs: 10_001 });

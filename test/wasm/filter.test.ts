@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { COUNTERS } from "../../agent/table/gateway-reports.js";
 import { CONTINUE, Host, Process, STOP } from "./host.js";
-import { policy, renderChatml, TestAgent } from "./table.js";
+import { policy, renderChatml, schedulingOf, TestAgent } from "./table.js";
 
 const configuration = { sessionKey: "0123456789abcdef".repeat(4), debugHeaders: "all" };
 const long = (seed: string, bytes = 4000) =>
@@ -638,6 +639,37 @@ test("a report names pods by address and adds up what went there", async () => {
   if (report?.kind !== "report") throw new Error("no report");
   expect(report.counters[0]).toBe(1);
   expect(report.pods.find((p) => p.address === address)).toMatchObject({ requests: 1, firstTokens: 1 });
+});
+
+test("a report counts requests that kept their session's pod, that did not, and those whose session moved", async () => {
+  const agent = await TestAgent.create(3, {
+    scheduling: schedulingOf({
+      plugins: [
+        { type: "session-affinity-scorer", parameters: { ttl: "60s" } },
+        { type: "max-score-picker" },
+      ],
+    }),
+  });
+  const host = new Host({ configuration });
+  host.receive(agent.snapshot());
+  const send = (session: string) => host.chat(chat("x"), [["x-session-id", session]]).header(DESTINATION)!;
+  const pod = send("a").split(",")[0]!;
+  send("b");
+  send("a");
+  const slot = agent.pods.findIndex(({ address }) => address === pod);
+  host.receive(agent.loads((row) => ({ ready: row.slot !== slot })));
+  expect(send("a")).not.toContain(pod);
+  host.tick(1100);
+  const report = agent.wire.decodeUp(host.frames().at(-1)!);
+  if (report?.kind !== "report") throw new Error("no report");
+  const counted = Object.fromEntries(COUNTERS.map((name, i) => [name, report.counters[i]]));
+  expect(counted).toMatchObject({ session_hits: 1, session_misses: 3, session_moves: 1 });
+  for (const [name, n] of [
+    ["hits", 1n],
+    ["misses", 3n],
+    ["moves", 1n],
+  ] as const)
+    expect(host.process.metric(`warmgate_session_affinity_${name}_total`)).toBe(n);
 });
 
 test("100,000 requests do not grow the module's memory", async () => {

@@ -19,7 +19,7 @@ import { podSetCounts, podSetTokens, podsRead } from "../../wasm/core/pods";
 import { blockBytes, blockKey, policyRead } from "../../wasm/core/policy";
 import { recencyClear } from "../../wasm/core/recency";
 import { factsHeader, factsSet } from "../../wasm/core/request-facts";
-import { sessionHits, sessionMoves, sessionsClear } from "../../wasm/core/session-table";
+import { sessionHits, sessionMisses, sessionMoves, sessionsClear } from "../../wasm/core/session-table";
 import { fnv64 } from "../../wasm/shared/fnv";
 import { hashBlocks } from "../../wasm/shared/hash";
 import { HEAD_BYTES, HEAD_KIND, KIND_COLUMNS, KIND_DISAGGREGATION, KIND_INSIDE, KIND_PODS, KIND_POLICY } from "../../wasm/shared/layout";
@@ -97,6 +97,9 @@ export function stoodIn(): bool {
 }
 export function hits(): u64 {
   return sessionHits;
+}
+export function misses(): u64 {
+  return sessionMisses;
 }
 export function moves(): u64 {
   return sessionMoves;

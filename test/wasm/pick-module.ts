@@ -205,7 +205,8 @@ export class PickModule {
     return { prefills, decode: x["pairDecodePod"]!() };
   }
 
-  get sessions(): { hits: number; moves: number } {
-    return { hits: Number(this.#x["hits"]!()), moves: Number(this.#x["moves"]!()) };
+  get sessions(): { hits: number; misses: number; moves: number } {
+    const count = (name: string) => Number(this.#x[name]!());
+    return { hits: count("hits"), misses: count("misses"), moves: count("moves") };
   }
 }

@@ -18,13 +18,18 @@ const ADDRESS_BITS: u64 = 0xffffffffffff0000;
 
 const entries: usize = heap.alloc(SETS * WAYS * ENTRY);
 
-/** Requests of known sessions that stayed on their pod, and that moved. */
+/**
+ * Requests under a policy with session affinity: those that went to their session's pod, all others, and of these the
+ * ones whose session had a pod.
+ */
 export let sessionHits: u64 = 0;
+export let sessionMisses: u64 = 0;
 export let sessionMoves: u64 = 0;
 
 export function sessionsClear(): void {
   memory.fill(entries, 0, SETS * WAYS * ENTRY);
   sessionHits = 0;
+  sessionMisses = 0;
   sessionMoves = 0;
 }
 
@@ -53,9 +58,10 @@ export function sessionPod(session: u64, nowNs: u64): i32 {
 export function sessionPut(session: u64, pod: u32, ttlMs: u64, nowNs: u64): void {
   if (!session) return;
   const before = sessionPod(session, nowNs);
-  if (before >= 0) {
-    if (<u32>before == pod) sessionHits++;
-    else sessionMoves++;
+  if (before == <i32>pod) sessionHits++;
+  else {
+    sessionMisses++;
+    if (before >= 0) sessionMoves++;
   }
   const set = setOf(session);
   let victim = set;

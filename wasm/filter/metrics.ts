@@ -1,6 +1,6 @@
 // What the filter counts. Counters are added up in memory and handed to Envoy once a second: a host call costs more
 // than the rest of the counting.
-import { sessionHits, sessionMoves } from "../core/session-table";
+import { sessionHits, sessionMisses, sessionMoves } from "../core/session-table";
 import { REPORT_COUNTER_COUNT } from "../shared/layout";
 import { prefixBytes } from "../shared/prefix-table";
 import { regionsBytes } from "../shared/regions";
@@ -82,6 +82,16 @@ export const C_QUEUE_LEFT: u32 = 22;
 // @ts-ignore: decorator
 @inline
 export const C_SLOW_SHARING: u32 = 23;
+// Of session-table.ts, which counts them.
+// @ts-ignore: decorator
+@inline
+const C_SESSION_HITS: u32 = 24;
+// @ts-ignore: decorator
+@inline
+const C_SESSION_MISSES: u32 = 25;
+// @ts-ignore: decorator
+@inline
+const C_SESSION_MOVES: u32 = 26;
 
 const NAMES: StaticArray<Text> = [
   text("warmgate_decisions_success_total"),
@@ -108,14 +118,15 @@ const NAMES: StaticArray<Text> = [
   text("warmgate_queue_expired_total"),
   text("warmgate_queue_left_total"),
   text("warmgate_slow_sharing_total"),
+  text("warmgate_session_affinity_hits_total"),
+  text("warmgate_session_affinity_misses_total"),
+  text("warmgate_session_affinity_moves_total"),
 ];
 // Of the VM that reported last: workers of one process hold the same table.
 const MEMORY = text("warmgate_memory_bytes");
 const TABLE = text("warmgate_table_bytes");
 const REGIONS = text("warmgate_table_region_bytes");
 const ENTRIES = text("warmgate_table_entries");
-const SESSION_HITS = text("warmgate_session_affinity_hits_total");
-const SESSION_MISSES = text("warmgate_session_affinity_misses_total");
 const SHARING = text("warmgate_sharing_delay_us");
 const QUEUE = text("warmgate_queue_requests");
 const SCHEDULING = text("warmgate_scheduling_duration_us");
@@ -131,10 +142,6 @@ let memoryGauge: u32 = 0;
 let tableGauge: u32 = 0;
 let regionsGauge: u32 = 0;
 let entriesGauge: u32 = 0;
-let hitsCounter: u32 = 0;
-let missesCounter: u32 = 0;
-let flushedHits: u64 = 0;
-let flushedMisses: u64 = 0;
 let queue: u32 = 0;
 let sharing: u32 = 0;
 
@@ -147,8 +154,6 @@ export function metricsDefine(): void {
   sharing = defineMetric(METRIC_GAUGE, SHARING.at, SHARING.size);
   queue = defineMetric(METRIC_GAUGE, QUEUE.at, QUEUE.size);
   entriesGauge = defineMetric(METRIC_GAUGE, ENTRIES.at, ENTRIES.size);
-  hitsCounter = defineMetric(METRIC_COUNTER, SESSION_HITS.at, SESSION_HITS.size);
-  missesCounter = defineMetric(METRIC_COUNTER, SESSION_MISSES.at, SESSION_MISSES.size);
 }
 
 /** Id of a counter; one that could not be defined is defined at its next use. */
@@ -189,14 +194,13 @@ export function queueGauge(by: i64): void {
 }
 
 export function metricsFlush(): void {
+  store<u64>(values + (C_SESSION_HITS << 3), sessionHits);
+  store<u64>(values + (C_SESSION_MISSES << 3), sessionMisses);
+  store<u64>(values + (C_SESSION_MOVES << 3), sessionMoves);
   for (let i: u32 = 0; i < REPORT_COUNTER_COUNT; i++) {
     const v = load<u64>(values + (i << 3));
     if (addMetric(metricId(i), <i64>(v - load<u64>(flushed + (i << 3))))) store<u64>(flushed + (i << 3), v);
   }
-  addMetric(hitsCounter, <i64>(sessionHits - flushedHits));
-  addMetric(missesCounter, <i64>(sessionMoves - flushedMisses));
-  flushedHits = sessionHits;
-  flushedMisses = sessionMoves;
   recordMetric(memoryGauge, <u64>memory.size() << 16);
   recordMetric(tableGauge, <u64>prefixBytes(liveBuckets));
   recordMetric(regionsGauge, <u64>regionsBytes);

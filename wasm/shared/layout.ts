@@ -339,7 +339,7 @@ export const RESERVED_ALLOW: u32 = 1;
 @inline
 export const HELLO_BYTES: u32 = 32;
 
-// Report payload: process id u64, VM id u64, flags u32 (bit 0 lease holder), pod rows u32, 24 counters u64, then per
+// Report payload: process id u64, VM id u64, flags u32 (bit 0 lease holder), pod rows u32, 27 counters u64, then per
 // pod: address length u32, in-flight requests u32, in-flight tokens u64, requests u64, prompt tokens u64, predicted
 // tokens u64, first tokens seen u64, first token time µs u64, uncached tokens of those u64, address padded to 8.
 // @ts-ignore: decorator
@@ -347,10 +347,10 @@ export const HELLO_BYTES: u32 = 32;
 export const REPORT_COUNTERS: u32 = 24;
 // @ts-ignore: decorator
 @inline
-export const REPORT_COUNTER_COUNT: u32 = 24;
+export const REPORT_COUNTER_COUNT: u32 = 27;
 // @ts-ignore: decorator
 @inline
-export const REPORT_HEAD_BYTES: u32 = 216;
+export const REPORT_HEAD_BYTES: u32 = 240;
 // @ts-ignore: decorator
 @inline
 export const REPORT_ROW_BYTES: u32 = 64;
