@@ -228,6 +228,32 @@ describe("the queue", () => {
     await queued(0);
   });
 
+  test("does not let those of a broken connection through in one another's end", async () => {
+    await rules("60s");
+    hold();
+    const session = connect(`http://127.0.0.1:${gateway.port}`);
+    session.on("error", () => {});
+    for (let i = 0; i < 20; i++) {
+      const stream = session.request({
+        ":method": "POST",
+        ":path": "/v1/chat/completions",
+        "content-type": "application/json",
+      });
+      stream.on("error", () => {});
+      stream.end(JSON.stringify(chat(`stream ${i}`)));
+    }
+    await waitFor("two run", async () => held.length === 2);
+    await queued(18);
+    const before = await gateway.stat("warmgate_queue_left_total");
+    for (const pod of gateway.pods) pod.handler = () => false;
+    session.destroy();
+    await queued(0);
+    expect((await gateway.send(chat("next"))).status).toBe(200);
+    // All but one or two whom a tick let through between two resets.
+    const left = async () => (await gateway.stat("warmgate_queue_left_total")) - before;
+    await waitFor("those who left the queue", async () => (await left()) >= 15);
+  });
+
   test("refuses with 429 and a reason after the longest wait", async () => {
     await rules("500ms");
     hold();

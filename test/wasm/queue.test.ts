@@ -71,6 +71,9 @@ describe("a request that finds every pod full", () => {
     for (let i = 0; i < 10; i++) host.tick();
     expect(waits(r)).toBe(true);
     expect(host.process.metric("warmgate_queue_requests")).toBe(1n);
+    a.onResponse();
+    a.onResponseBody(2, true);
+    expect(waits(r)).toBe(true);
     // At once: no tick comes in between.
     a.end();
     expect(through(r)).toBe(true);
@@ -79,6 +82,16 @@ describe("a request that finds every pod full", () => {
     r.end();
     b.end();
     expect(total(host, "queued")).toBe(1);
+  });
+
+  test("does not go on in the end of a request that had no answer: its connection may take both along", async () => {
+    const { host } = await gateway();
+    const running = host.chat(chat("a"));
+    const r = host.chat(chat("b"));
+    running.end();
+    expect(waits(r)).toBe(true);
+    host.tick();
+    expect(through(r)).toBe(true);
   });
 
   test("goes on when a prefill is over, where tokens without a first token are what pods may have", async () => {
@@ -265,6 +278,7 @@ describe("of those that wait", () => {
     const urgent = host.chat(chat("d"), trusted("high"));
     expect(urgent.header(DESTINATION)).toBeDefined();
     urgent.end();
+    host.tick();
     expect([through(waiting), waits(newcomer)]).toEqual([true, true]);
   });
 });

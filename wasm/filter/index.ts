@@ -105,8 +105,10 @@ export function proxy_on_done(id: u32): u32 {
   const s = streamFind(id);
   enter();
   if (s) {
+    // A connection that breaks ends all its streams: none of those that wait may get through in another one's end.
+    const answered = s.responseDone;
     onStreamEnd(s);
-    queueRelease();
+    if (answered) queueRelease();
   } else if (id == root) onRootDone();
   leave();
   return 1;

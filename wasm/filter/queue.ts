@@ -121,8 +121,8 @@ export function queueTick(nowNs: u64): void {
 }
 
 /**
- * Lets through whom a request of this worker has made room for, by its first token or its end: Envoy resumes a stream
- * also from another one's callback, when that is over. Last in a callback, since the contexts of others are in effect then.
+ * Lets through whom a request of this worker has made room for, by its first token or its whole answer: Envoy resumes a
+ * stream also from another one's callback, when that is over. Last in a callback: the contexts of others are in effect then.
  */
 export function queueRelease(): void {
   if (lineLength) letThrough(now());
