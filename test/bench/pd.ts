@@ -2,7 +2,7 @@
 // calls one after the other through the same Envoy without the filter. `npm run bench:pd -- --help` says how to call it.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, Option } from "commander";
@@ -161,6 +161,15 @@ function startSidecar(): ChildProcess {
   });
 }
 
+/** Clock ticks of /proc a second. */
+const TICKS = 100;
+/** CPU seconds that a process has had. */
+function cpuSeconds(pid: number): number {
+  // The name, in parentheses, may have spaces.
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]!.split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / TICKS;
+}
+
 let number = 0;
 function open(way: Way): { step(): Promise<void>; close(): void } {
   const request = new MarkedRequest(
@@ -220,6 +229,9 @@ try {
   });
   const latencies = new Map<string, number[]>();
   const rates = new Map<string, number[]>();
+  // CPU seconds of gateway and sidecar together.
+  const used = new Map<string, number>();
+  const cpu = () => cpuSeconds(gateway!.pid) + cpuSeconds(child.pid!);
   const splitBefore = (await envoyStats(admin, "warmgate_prefill_split")).get(
     "warmgate_prefill_split_total",
   )!;
@@ -227,6 +239,7 @@ try {
   for (const connections of CONNECTIONS)
     for (let round = -1; round < o.rounds; round++)
       for (const way of WAYS) {
+        const before = cpu();
         const result = await timed(connections, round < 0 ? 0.5 : o.seconds, () => open(way));
         if (way === "gateway") measured.gateway += result.latenciesUs.length;
         if (round < 0) continue; // warm-up
@@ -234,6 +247,7 @@ try {
         const all = latencies.get(key) ?? [];
         for (const us of result.latenciesUs) all.push(us);
         latencies.set(key, all);
+        used.set(key, (used.get(key) ?? 0) + cpu() - before);
         rates.set(key, [...(rates.get(key) ?? []), result.latenciesUs.length / result.seconds]);
       }
   const split =
@@ -247,6 +261,7 @@ try {
       p50Us: at(0.5),
       p99Us: at(0.99),
       rps: Math.round(list.reduce((a, b) => a + b, 0) / list.length),
+      cpuUs: Math.round((used.get(`${way} ${connections}`)! * 1e6) / sorted.length),
     };
   };
   const cells = (connections: number) =>
@@ -266,7 +281,7 @@ try {
   ] as const)
     for (const way of WAYS)
       say(
-        `${name} ${way}: p50 ${c[way].p50Us} µs (${c[way].p50Us - c.direct.p50Us} beyond the two calls), p99 ${c[way].p99Us} µs, ${c[way].rps} requests/s`,
+        `${name} ${way}: p50 ${c[way].p50Us} µs (${c[way].p50Us - c.direct.p50Us} beyond the two calls), p99 ${c[way].p99Us} µs, ${c[way].rps} requests/s, ${c[way].cpuUs} µs of CPU in gateway and sidecar`,
       );
   write(result);
 } finally {
