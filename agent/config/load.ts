@@ -46,6 +46,8 @@ export interface PoolConfig {
     tokenizerFile: string;
     /** Where the file comes from when it is not there; null: it is the operator's. */
     tokenizerHub: HubModel | null;
+    /** The pods themselves tell the tokens; the file keeps what was learned. */
+    tokenizerPods: boolean;
     template: "probe" | "none";
     aliases: string[];
     /** Memory of a token's keys and values in all layers, null when it is not told. */
@@ -228,7 +230,7 @@ function normalize(
       name: pool.name,
       model: {
         name: pool.model.name,
-        ...tokenizerSource(pool.model.tokenizer, base, stateFolder, (why) =>
+        ...tokenizerSource(pool.model, base, stateFolder, (why) =>
           refuse(["pools", i, "model", "tokenizer"], why),
         ),
         template: pool.model.template ?? "probe",
@@ -262,17 +264,27 @@ function readText(path: string, refuse: (why: string) => never): string {
   }
 }
 
+/** In place of a file: the pods tell their tokens. */
+const FROM_PODS = "pods";
+
 function tokenizerSource(
-  given: string,
+  { name, tokenizer: given }: { name: string; tokenizer: string },
   base: string,
   stateFolder: string,
   refuse: (why: string) => never,
-): { tokenizerFile: string; tokenizerHub: HubModel | null } {
-  if (!isHubAddress(given)) return { tokenizerFile: tokenizerFile(given, base, refuse), tokenizerHub: null };
+): { tokenizerFile: string; tokenizerHub: HubModel | null; tokenizerPods: boolean } {
+  const own = { tokenizerHub: null, tokenizerPods: false };
+  if (given === FROM_PODS)
+    return {
+      ...own,
+      tokenizerFile: join(stateFolder, "tokenizers", `pods-${encodeURIComponent(name)}.json`),
+      tokenizerPods: true,
+    };
+  if (!isHubAddress(given)) return { ...own, tokenizerFile: tokenizerFile(given, base, refuse) };
   const model =
     parseHubAddress(given) ??
     refuse(`${given} is not of the form hf://owner/name or hf://owner/name@revision`);
-  return { tokenizerFile: hubFile(stateFolder, model), tokenizerHub: model };
+  return { ...own, tokenizerFile: hubFile(stateFolder, model), tokenizerHub: model };
 }
 
 /** A tokenizer.json by file, by folder, or by module path (`package/models/tokenizer.json`). */

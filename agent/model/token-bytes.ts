@@ -47,15 +47,25 @@ export function tokenBytes(document: unknown, file: string): TokenBytes {
   const alphabet = alphabetOf(d, file);
   let size = 0;
   for (const [, id] of entries) if (id >= size) size = id + 1;
-  for (const [, id] of added) if (id >= size) size = id + 1;
+  for (const { id } of added) if (id >= size) size = id + 1;
 
   const parts: (Uint8Array | null | undefined)[] = new Array(size).fill(undefined);
   for (const [piece, id] of entries) parts[id] = parts[id] === undefined ? alphabet(piece) : null;
   const lost = lostToken(model, entries);
   if (lost !== null && lost < size) parts[lost] = null;
-  // Added tokens stand for their own text, whatever the alphabet.
-  for (const [content, id] of added) parts[id] = isText(content) ? text.encode(content) : null;
+  // Added tokens stand for their own text, whatever the alphabet. One that is no special token and also a piece of the
+  // vocabulary comes from the text that the piece spells, too, which is the usual one: Gemma has runs of spaces so.
+  const pieces = new Map(entries.map(([piece, id]) => [id, piece]));
+  for (const { content, id, special } of added) {
+    if (!special && pieces.get(id) === content && parts[id]) continue;
+    parts[id] = isText(content) ? text.encode(content) : null;
+  }
+  return tableOf(parts);
+}
 
+/** The table of tokens whose bytes are `parts`, by id; null or empty ones are unknown. */
+export function tableOf(parts: (Uint8Array | null | undefined)[]): TokenBytes {
+  const size = parts.length;
   const offsets = new Uint32Array(size + 1);
   const known = new Uint8Array(size);
   let total = 0;
@@ -89,13 +99,19 @@ function vocabularyOf(vocab: unknown, file: string): Entry[] {
   return Object.entries(vocab).map(([piece, id]) => [piece, checkedId(id, "an id in model.vocab", file)]);
 }
 
-function addedTokens(added: unknown, file: string): Entry[] {
+interface AddedToken {
+  content: string;
+  id: number;
+  special: boolean;
+}
+
+function addedTokens(added: unknown, file: string): AddedToken[] {
   if (added === undefined || added === null) return [];
   if (!Array.isArray(added)) throw new StartError(`${file}: added_tokens is no list`);
-  return added.map((row: unknown, i): Entry => {
-    const { content, id } = isObject(row) ? row : {};
+  return added.map((row: unknown, i): AddedToken => {
+    const { content, id, special } = isObject(row) ? row : {};
     if (typeof content !== "string") throw new StartError(`${file}: added_tokens[${i}].content is no string`);
-    return [content, checkedId(id, `added_tokens[${i}].id`, file)];
+    return { content, id: checkedId(id, `added_tokens[${i}].id`, file), special: special !== false };
   });
 }
 

@@ -3,10 +3,18 @@ import { randomBytes } from "node:crypto";
 import fp from "fastify-plugin";
 import type { Logger } from "pino";
 import type { AgentConfig, PodConfig, PoolConfig } from "../config/load.js";
+import { StartError } from "../errors.js";
 import { CanonicalCheck } from "../kv/canonical-check.js";
 import { PodIndex } from "../kv/pod-index.js";
 import { newPod, type Pod, PodRegistry } from "../load/pod-registry.js";
 import { loadEncoder } from "../model/canonical-encoder.js";
+import {
+  learnTokenBytes,
+  readLearned,
+  stillTold,
+  TokenizerNotTold,
+  writeLearned,
+} from "../model/pod-tokenizer.js";
 import { loadTokenBytes } from "../model/token-bytes.js";
 import { fetchTokenizer } from "../model/tokenizer-hub.js";
 import { Readiness } from "../readiness.js";
@@ -42,14 +50,13 @@ export default fp<{ config: AgentConfig }>(
     const tokenTables = new Map<number, TokenBytes>();
     const checks = new Map<number, CanonicalCheck | null>();
     const byFile = new Map<string, Promise<TokenBytes>>();
-    for (const { model } of config.pools) {
+    for (const { model, pods: served } of config.pools) {
       const id = wire.addModel(model.name);
       if (tokenTables.has(id)) continue;
-      const table = byFile.get(model.tokenizerFile) ?? tokenTable(model);
+      const table = byFile.get(model.tokenizerFile) ?? tokenTable(model, served, app.pino);
       byFile.set(model.tokenizerFile, table);
       tokenTables.set(id, await table);
-      if (!checks.has(id))
-        checks.set(id, await sampledTokensCheck(model.tokenizerFile, await table, app.pino));
+      if (!checks.has(id)) checks.set(id, await sampledTokensCheck(model, await table, app.pino));
       wire.setTokenBytes(id, await table);
     }
     const { policy } = config;
@@ -102,17 +109,63 @@ export default fp<{ config: AgentConfig }>(
   { name: "index-state" },
 );
 
-async function tokenTable({ tokenizerFile, tokenizerHub }: PoolConfig["model"]): Promise<TokenBytes> {
+async function tokenTable(
+  { name, tokenizerFile, tokenizerHub, tokenizerPods }: PoolConfig["model"],
+  pods: PodConfig[],
+  log: Logger,
+): Promise<TokenBytes> {
+  if (tokenizerPods) return podTokens(name, tokenizerFile, pods, log);
   if (tokenizerHub) await fetchTokenizer(tokenizerHub, tokenizerFile, process.env);
   return loadTokenBytes(tokenizerFile);
 }
 
+/** Between two tries to find a pod that answers, ms. */
+const ASK_AGAIN_MS = 1000;
+
+/**
+ * The tokens as a pod tells them, kept in `file`. Without a pod that answers what was kept is used; else the agent waits
+ * for one. @throws StartError when a pod answers and does not tell enough.
+ */
+async function podTokens(name: string, file: string, pods: PodConfig[], log: Logger): Promise<TokenBytes> {
+  const kept = await readLearned(file);
+  for (let tries = 0; ; tries++) {
+    for (const { metricsBase } of pods)
+      try {
+        if (kept && (await stillTold(metricsBase, kept))) return kept;
+        const table = await learnTokenBytes(metricsBase);
+        const known = table.known.reduce((n, k) => n + k, 0);
+        log.info(
+          { event_type: "tokenizer", model: name, known, of: table.known.length },
+          "the pods told their tokens",
+        );
+        await writeLearned(file, table).catch((error: Error) =>
+          log.warn(
+            { event_type: "tokenizer", err: error },
+            "the tokens that were learned could not be saved",
+          ),
+        );
+        return table;
+      } catch (error) {
+        if (error instanceof TokenizerNotTold)
+          throw new StartError(`${error.message}; set model.tokenizer of ${name} to a tokenizer.json`);
+      }
+    if (kept) return kept;
+    if (tries % 30 === 0)
+      log.warn({ event_type: "tokenizer", model: name }, "no pod answers yet that could tell its tokens");
+    await new Promise((wake) => setTimeout(wake, ASK_AGAIN_MS));
+  }
+}
+
 /** The check of a model's sampled tokens; null, which is logged, when the tokenizer library cannot read the file. */
 async function sampledTokensCheck(
-  file: string,
+  { tokenizerFile: file, tokenizerPods }: PoolConfig["model"],
   table: TokenBytes,
   log: Logger,
 ): Promise<CanonicalCheck | null> {
+  if (tokenizerPods) {
+    log.warn({ event_type: "tokenizer" }, "sampled tokens can only be checked with a tokenizer.json");
+    return null;
+  }
   try {
     return new CanonicalCheck(await loadEncoder(file), table);
   } catch (error) {

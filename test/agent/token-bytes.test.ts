@@ -58,6 +58,21 @@ describe("token bytes", () => {
     expect(bytesOfTokens(table, [99])).toBeNull();
   });
 
+  test("of an added token that is also a piece are the piece's, unless it is special", () => {
+    const table = tokenBytes(
+      {
+        model: { type: "BPE", byte_fallback: true, vocab: { "▁▁": 0, "▁<PRE>": 1, "▁x": 2 } },
+        added_tokens: [
+          { id: 0, content: "▁▁", special: false },
+          { id: 1, content: "▁<PRE>", special: true },
+          { id: 2, content: "▁y", special: false },
+        ],
+      },
+      "t",
+    );
+    expect(Buffer.from(bytesOfTokens(table, [0, 1, 2])!).toString()).toBe("  ▁<PRE>▁y");
+  });
+
   const vocab = { "<unk>": 0, "<0x0A>": 1, "▁": 2, "▁Hi": 3, Hi: 4, "▁▁x": 5, "\ud83d": 6 };
   const spelled = (table: ReturnType<typeof tokenBytes>, ids: number[]) => {
     const bytes = bytesOfTokens(table, ids);

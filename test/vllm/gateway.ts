@@ -22,6 +22,8 @@ export interface GatewayOptions {
   addresses?: string[];
   /** More of the policy. */
   policy?: object;
+  /** The agent gets no tokenizer.json. */
+  learnTokens?: boolean;
 }
 
 export class Gateway {
@@ -37,7 +39,7 @@ export class Gateway {
     folder: string,
     engines: Engine[],
     events: string[],
-    { roles, addresses, policy }: GatewayOptions = {},
+    { roles, addresses, policy, learnTokens }: GatewayOptions = {},
   ): Promise<Gateway> {
     const at = (i: number) => addresses?.[i] ?? `127.0.0.1:${engines[i]!.options.port}`;
     const serving = (role: string) => engines.flatMap((_, i) => (roles?.[i] === role ? [] : [at(i)]));
@@ -60,7 +62,7 @@ export class Gateway {
             name: "default",
             model: {
               name: MODEL_NAME,
-              tokenizer: join(engines[0]!.options.modelFolder, "tokenizer.json"),
+              tokenizer: learnTokens ? "pods" : join(engines[0]!.options.modelFolder, "tokenizer.json"),
               template: "probe",
             },
             pods: engines.map((engine, i) => ({

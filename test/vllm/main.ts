@@ -75,12 +75,18 @@ class Fleet {
 }
 
 /** No pauses, no faults: every request counts. */
-async function plain(fleet: Fleet, requests: number, random: () => number): Promise<Judged[]> {
+async function plain(
+  fleet: Fleet,
+  requests: number,
+  options: VllmOptions,
+  random: () => number,
+): Promise<Judged[]> {
   const table = await loadTokenBytes(fleet.tokenizer);
   const gateway = await Gateway.start(
     join(fleet.folder, "plain"),
     fleet.engines,
     fleet.engines.map((engine) => engine.events),
+    { learnTokens: options.learnTokens },
   );
   const client = new GatewayClient(gateway.base);
   try {
@@ -177,7 +183,7 @@ async function predictions(options: VllmOptions, home: string, folder: string) {
     say(`${variant.name}: starting two vLLM servers ...`);
     const fleet = await Fleet.start(variant, options, home, join(folder, variant.name));
     try {
-      const found = await plain(fleet, requests, random);
+      const found = await plain(fleet, requests, options, random);
       report(variant.name, found, options.verbose);
       const events = [...fleet.witnesses.values()];
       say(

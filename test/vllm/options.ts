@@ -32,6 +32,8 @@ export interface VllmOptions {
   verbose: boolean;
   /** What runs: predictions, prefill/decode over NIXL, or both. */
   parts: { predictions: boolean; pd: boolean };
+  /** The agent gets no tokenizer.json: it learns the tokens from the servers. */
+  learnTokens: boolean;
 }
 
 const whole = (text: string) => {
@@ -58,6 +60,7 @@ export function readOptions(argv: string[]): VllmOptions {
     .option("--seed <n>", "seed of the traffic", whole, 1)
     .option("--json <file>", "write the summary to a file")
     .option("--keep <folder>", "keep logs and every request's record there")
+    .option("--learn-tokens", "withhold tokenizer.json: the agent learns the tokens from the servers", false)
     .option("--verbose", "name every request that was not within one block", false)
     .parse(argv, { from: "user" });
   const o = program.opts();
@@ -72,5 +75,6 @@ export function readOptions(argv: string[]): VllmOptions {
     keep: o["keep"],
     verbose: o["verbose"],
     parts: { predictions: o["pd"] !== true, pd: o["pd"] !== false },
+    learnTokens: o["learnTokens"],
   };
 }
