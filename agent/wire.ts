@@ -99,6 +99,8 @@ export interface TemplateProgram {
   thinkUnknown: boolean;
   /** What the joints above do not cover, for requests without tools and with them; null = not exact. */
   turns: { plain: TurnProgram | null; tools: TurnProgram | null };
+  /** What `enable_thinking: false` adds to the generation prompt, where true adds nothing; null = not exact. */
+  thinkingOff?: Uint8Array | null;
 }
 
 export interface ModelRow {

@@ -37,6 +37,8 @@ export interface Conversation {
   generationPrompt: boolean;
   /** The last message is to be continued: its end is the prompt's. Needs `generationPrompt` off. */
   continued?: boolean;
+  /** `enable_thinking` of the template's arguments. */
+  thinking?: boolean;
 }
 
 /** Body of POST /tokenize, as text: numbers keep the spelling that they were given. */
@@ -45,6 +47,7 @@ export function tokenizeBody(c: Conversation): string {
     messages: c.messages.map(messageJson),
     add_generation_prompt: c.generationPrompt,
   };
+  if (c.thinking !== undefined) body["chat_template_kwargs"] = { enable_thinking: c.thinking };
   if (c.continued) body["continue_final_message"] = true;
   if (c.tools)
     body["tools"] = c.tools.map((tool) => ({

@@ -6,7 +6,7 @@ import type { TemplateProgram, TokenBytes } from "../wire.js";
 import type { ShapeReport } from "./template-prober.js";
 
 /** Another form of a program gets another number: what an older release wrote is then learned anew. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 export interface LearnedTemplate {
   program: TemplateProgram;

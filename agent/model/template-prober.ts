@@ -3,6 +3,7 @@
 import type { TemplateProgram } from "../wire.js";
 import type { Conversation } from "./conversation.js";
 import { templateProgram } from "./template.js";
+import { learnThinking } from "./thinking.js";
 import { difference, probeTurns, type TurnProbe, verifyTurns } from "./turn-prober.js";
 import { SHAPE, type Shape } from "./turn-program.js";
 
@@ -16,7 +17,7 @@ export interface PromptRenderer {
 
 /** Whether a kind of request is matched by text, and why not. */
 export interface ShapeReport {
-  shape: "completions" | "chat" | "tools" | `${"chat" | "tools"}.${Shape}`;
+  shape: "completions" | "chat" | "tools" | "chat.enable_thinking" | `${"chat" | "tools"}.${Shape}`;
   exact: boolean;
   reason?: string;
 }
@@ -33,6 +34,8 @@ export interface ProbeResult {
 }
 
 const RECHECKED = 6;
+/** Conversations by which `enable_thinking` is learned, of plain chats and of chats with tools. */
+const THINKING_CHECKED = 24;
 const utf8 = new TextEncoder();
 
 /**
@@ -44,8 +47,18 @@ export async function probeTemplate(renderer: PromptRenderer, random: () => numb
   const bos = await learnBos(renderer);
   const plain = await probeTurns(renderer, false, random);
   const tools = await probeTurns(renderer, true, random);
-  const shapes = [...bosReport(bos), ...report("chat", plain), ...report("tools", tools)];
-  const program = templateProgram(plain.program, tools.program, typeof bos === "string" ? null : bos);
+  const exact = { plain: plain.program, tools: tools.program };
+  const thinking = await learnThinking(renderer, exact, THINKING_CHECKED, random);
+  const shapes = [
+    ...bosReport(bos),
+    ...report("chat", plain),
+    thinkingReport(thinking),
+    ...report("tools", tools),
+  ];
+  const program = {
+    ...templateProgram(plain.program, tools.program, typeof bos === "string" ? null : bos),
+    thinkingOff: typeof thinking === "string" ? null : thinking,
+  };
   return {
     exact: plain.program !== null || tools.program !== null,
     program,
@@ -61,6 +74,11 @@ function bosReport(bos: Uint8Array | string): ShapeReport[] {
       ? { shape: "completions", exact: false, reason: bos }
       : { shape: "completions", exact: true },
   ];
+}
+
+function thinkingReport(thinking: Uint8Array | string): ShapeReport {
+  const shape = "chat.enable_thinking";
+  return typeof thinking === "string" ? { shape, exact: false, reason: thinking } : { shape, exact: true };
 }
 
 function report(of: "chat" | "tools", probe: TurnProbe): ShapeReport[] {
@@ -105,7 +123,12 @@ export async function recheckTemplate(
       if (mismatch) return mismatch;
     }
   }
-  return null;
+  if (!program.thinkingOff) return null;
+  const thinking = await learnThinking(renderer, program.turns, count, random);
+  if (typeof thinking === "string") return thinking;
+  return Buffer.compare(thinking, program.thinkingOff) === 0
+    ? null
+    : "enable_thinking: false adds something else";
 }
 
 /** What the tokenizer puts before a raw prompt, or why raw prompts are not their own text. */

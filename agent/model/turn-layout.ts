@@ -90,5 +90,6 @@ export function writeTemplate(
     x["templateTurns"]!(which, put(turnsHead(turns)));
     joints("turnsJoint", turns.joints);
   }
+  if (t.thinkingOff) x["templateThinking"]!(put(t.thinkingOff), t.thinkingOff.length);
   return x["templateEnd"]!();
 }

@@ -171,6 +171,79 @@ describe("real templates, rendered by Python's Jinja", () => {
     await expect(renderer.raw("x")).resolves.toBeTruthy();
   }, 120_000);
 
+  test.each(["qwen-3", "chatml"] as const)(
+    "%s: enable_thinking is exact, alone in the template's arguments and before a generation prompt",
+    async (name) => {
+      const { renderer, result } = await learn(name);
+      expect(exactShapes(result)).toContain("chat.enable_thinking");
+      const at = core.template(result.program);
+      const random = seeded(7);
+      let compared = 0;
+      for (let i = 0; i < 40; i++) {
+        const tools = i % 2 === 1;
+        const conversation = randomConversation(
+          result.program.turns[tools ? "tools" : "plain"]!,
+          { tools },
+          random,
+        );
+        if (!conversation || conversation.continued) continue;
+        const asked = { ...conversation, generationPrompt: true, thinking: i % 4 < 2 };
+        const body = Buffer.from(tokenizeBody(asked));
+        const got = core.chat(at, body);
+        if (!got.exact) continue;
+        compared++;
+        expect(Buffer.from(got.prompt).toString()).toBe(
+          Buffer.from((await renderer.chat(asked))!).toString(),
+        );
+        // What the arguments add is the end of a prompt that is there whole.
+        expect(core.chat(at, body, body.length - 3).complete).toBe(false);
+      }
+      expect(compared).toBeGreaterThan(20);
+      const exact = (more: object) =>
+        core.chat(at, Buffer.from(JSON.stringify({ messages: [{ role: "user", content: "x" }], ...more })))
+          .exact;
+      const kwargs = (value: unknown, more = {}) => exact({ chat_template_kwargs: value, ...more });
+      expect([kwargs({}), kwargs(null), kwargs({ enable_thinking: true })]).toEqual([true, true, true]);
+      for (const value of [
+        { enable_thinking: 0 },
+        { enable_thinking: null },
+        { enable_thinking: "false" },
+        { enable_thinkinG: false },
+        { enable_thinking: false, other: 1 },
+        { other: true },
+        [],
+        "enable_thinking",
+      ])
+        expect([value, kwargs(value)]).toEqual([value, false]);
+      expect(kwargs({ enable_thinking: false }, { add_generation_prompt: false })).toBe(false);
+    },
+    120_000,
+  );
+
+  test("enable_thinking is not exact where it changes more than the prompt's end", async () => {
+    const { renderer, result } = await learn("chatml");
+    const odd: PromptRenderer = {
+      ...renderer,
+      chat: async (conversation) => {
+        const real = await renderer.chat(conversation);
+        return real && conversation.thinking === false ? Buffer.concat([Buffer.from("x"), real]) : real;
+      },
+    };
+    const probed = await probeTemplate(odd, seeded(8));
+    expect(probed.program.thinkingOff).toBeNull();
+    expect(probed.shapes).toContainEqual({
+      shape: "chat.enable_thinking",
+      exact: false,
+      reason: "enable_thinking: false changes more than the prompt's end",
+    });
+    const body = JSON.stringify({
+      messages: [{ role: "user", content: "x" }],
+      chat_template_kwargs: { enable_thinking: true },
+    });
+    expect(core.chat(core.template(probed.program), Buffer.from(body)).exact).toBe(false);
+    expect(await recheckTemplate(odd, result.program, seeded(9))).toContain("enable_thinking");
+  }, 120_000);
+
   test("a date in a template is noticed, and does not pass the check of the next day", async () => {
     await pod.setClock("2026-03-04T12:00:00");
     try {

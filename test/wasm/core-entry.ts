@@ -8,12 +8,13 @@ import {
   templateBegin,
   templateEnd,
   templateJoint,
+  templateThinking,
   templateTurns,
   turnsJoint,
 } from "../../wasm/shared/sections";
 import { HEAD_BYTES } from "../../wasm/shared/layout";
 
-export { sectionBegin, templateBegin, templateEnd, templateJoint, templateTurns, turnsJoint };
+export { sectionBegin, templateBegin, templateEnd, templateJoint, templateThinking, templateTurns, turnsJoint };
 
 export function abort(message: string | null, file: string | null, line: u32, column: u32): void {
   unreachable();

@@ -2,8 +2,11 @@
 import {
   JOINT_UNKNOWN,
   MODEL_ROW_BYTES,
+  PLAIN_THINKING,
   TEMPLATE_BOS,
+  TEMPLATE_FLAGS,
   TEMPLATE_LITERALS,
+  TEMPLATE_THINKING,
   TEMPLATE_TURNS,
   TURN_KINDS,
   TURNS_BYTES,
@@ -71,6 +74,7 @@ function jointsWhole(at: usize, count: u32, bytes: u32): bool {
 function templateWhole(p: usize, bytes: u32): bool {
   // BOS and the 36 joints are pairs of offset and length from TEMPLATE_BOS on.
   if (!jointsWhole(p + TEMPLATE_BOS, 37, bytes)) return false;
+  if (load<u8>(p, TEMPLATE_FLAGS) & PLAIN_THINKING && !jointsWhole(p + TEMPLATE_THINKING, 1, bytes)) return false;
   for (let i: u32 = 0; i < 2; i++) {
     const at = load<u32>(p + TEMPLATE_TURNS + (i << 2));
     if (!at) continue;

@@ -7,10 +7,12 @@ import {
   PLAIN_PARTS_CONCATENATED,
   PLAIN_PARTS_UNKNOWN,
   PLAIN_THINK_UNKNOWN,
+  PLAIN_THINKING,
   TEMPLATE_BOS,
   TEMPLATE_FLAGS,
   TEMPLATE_JOINTS,
   TEMPLATE_STRIP,
+  TEMPLATE_THINKING,
 } from "../shared/layout";
 import { skipString } from "./json-cursor";
 import { COPY_SLACK, copied, copyFull, copyString, stripLeft, stripRight, wholeCharacters } from "./json-text";
@@ -253,6 +255,16 @@ export function joint(kind: u32): void {
     else literal(template + load<u32>(j), length);
   } else inexact(INEXACT_NO_TEMPLATE);
   previous = kind;
+}
+
+/** Writes what thinking off adds behind the generation prompt. */
+export function thinkingOff(): void {
+  literal(template + load<u32>(template, TEMPLATE_THINKING), load<u32>(template, TEMPLATE_THINKING + 4));
+}
+
+/** Whether the template says what `enable_thinking` changes. */
+export function thinkingKnown(): bool {
+  return template != 0 && (flags & PLAIN_THINKING) != 0;
 }
 
 /** Writes what the tokenizer puts before a raw prompt. */

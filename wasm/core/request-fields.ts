@@ -113,6 +113,10 @@ export const F_EXTRA_ARGUMENTS: u32 = 34;
 // @ts-ignore: decorator
 @inline
 export const F_STREAM_OPTIONS: u32 = 35;
+/** Inert when empty or null; `enable_thinking` alone in it may be exact. */
+// @ts-ignore: decorator
+@inline
+export const F_TEMPLATE_ARGUMENTS: u32 = 36;
 /** F_RESERVED + i is reserved field number i. */
 // @ts-ignore: decorator
 @inline
@@ -150,7 +154,7 @@ const INNER: StaticArray<string> = [
   "tools",
   "continue_final_message",
 ];
-const INERT_EMPTY: StaticArray<string> = ["echo", "chat_template_kwargs", "mm_processor_kwargs", "media_io_kwargs"];
+const INERT_EMPTY: StaticArray<string> = ["echo", "mm_processor_kwargs", "media_io_kwargs"];
 const DROPPED: StaticArray<string> = ["refusal", "annotations", "audio", "function_call"];
 const RESERVED: StaticArray<string> = [
   "kv_transfer_params",
@@ -260,6 +264,7 @@ add("vllm_xargs", F_ENGINE_ARGUMENTS);
 add("sampling_params", F_SAMPLING);
 add("extra_args", F_EXTRA_ARGUMENTS);
 add("stream_options", F_STREAM_OPTIONS);
+add("chat_template_kwargs", F_TEMPLATE_ARGUMENTS);
 
 /** Field of a key of `n` unescaped bytes at `p`. */
 export function fieldOf(p: usize, n: u32): u32 {

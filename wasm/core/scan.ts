@@ -24,6 +24,8 @@ import {
   renderStart,
   renderText,
   renderWantsTurns,
+  thinkingKnown,
+  thinkingOff,
 } from "./render";
 import { renderMessages } from "./render-messages";
 import { renderTurns, turnsKnown } from "./turns";
@@ -45,6 +47,7 @@ import {
   F_SAMPLING,
   F_STREAM,
   F_STREAM_OPTIONS,
+  F_TEMPLATE_ARGUMENTS,
   F_TOOLS,
   F_USER,
 } from "./request-fields";
@@ -120,6 +123,20 @@ export let promptIsComplete: bool = false;
 let values: usize = 0;
 let api: u32 = 0;
 let generation: bool = true;
+// What chat_template_kwargs says.
+// @ts-ignore: decorator
+@inline
+const THINKING_UNSET: u32 = 0;
+// @ts-ignore: decorator
+@inline
+const THINKING_ON: u32 = 1;
+// @ts-ignore: decorator
+@inline
+const THINKING_OFF: u32 = 2;
+// @ts-ignore: decorator
+@inline
+const THINKING_OTHER: u32 = 3;
+let thinking: u32 = THINKING_UNSET;
 let continued: bool = false;
 let messagesAt: usize = 0;
 let toolsAt: usize = 0;
@@ -158,6 +175,7 @@ export function scanRequest(p: usize, n: u32, path: u32, truncated: bool, templa
   renderExact = false;
   promptIsComplete = false;
   generation = true;
+  thinking = THINKING_UNSET;
   continued = false;
   messagesAt = 0;
   toolsAt = 0;
@@ -187,6 +205,7 @@ export function scanRequest(p: usize, n: u32, path: u32, truncated: bool, templa
   else {
     if (whole && promptWhole && (api == API_CHAT || api == API_RESPONSES)) joint(generation ? KIND_GENERATE : KIND_END);
     if (api == API_CHAT && messagesAt) takeTurns(template, whole);
+    printThinking(whole);
   }
   renderFinish(fieldReason);
   renderExact = inexactReason == 0;
@@ -315,6 +334,8 @@ function value(field: u32): bool {
       return skipValue(1);
     case F_INERT:
       return skipValue(1);
+    case F_TEMPLATE_ARGUMENTS:
+      return templateArguments(c);
     case F_INERT_EMPTY: {
       const ok = skipValue(1);
       const empty = c == 0x7b && load<u8>(afterSpace(start + 1)) == 0x7d;
@@ -328,6 +349,37 @@ function value(field: u32): bool {
     default:
       return other(c);
   }
+}
+
+/** "enable_thinking" */
+const ENABLE_THINKING: usize = memory.data<u8>([
+  34, 101, 110, 97, 98, 108, 101, 95, 116, 104, 105, 110, 107, 105, 110, 103, 34,
+]);
+
+/** Arguments of the template under the cursor: none, or `enable_thinking` with true or false and nothing else. */
+function templateArguments(c: u32): bool {
+  const start = at;
+  if (!skipValue(1)) return false;
+  const stop = at;
+  thinking = THINKING_UNSET;
+  if (c == 0x6e || c == 0x66) return true;
+  const first = c == 0x7b ? afterSpace(start + 1) : 0;
+  if (first && load<u8>(first) == 0x7d) return true;
+  thinking = THINKING_OTHER;
+  if (!first || first + 22 > stop || memory.compare(first, ENABLE_THINKING, 17) != 0) return true;
+  const colon = afterSpace(first + 17);
+  const value = afterSpace(colon + 1);
+  const on = load<u8>(value) == 0x74;
+  if (!on && load<u8>(value) != 0x66) return true;
+  if (load<u8>(afterSpace(value + (on ? 4 : 5))) == 0x7d) thinking = on ? THINKING_ON : THINKING_OFF;
+  return true;
+}
+
+/** Writes what the template's arguments add to a prompt that is there whole, or marks it as not exact. */
+function printThinking(whole: bool): void {
+  if (thinking == THINKING_UNSET) return;
+  if (thinking == THINKING_OTHER || !thinkingKnown() || !generation || api != API_CHAT) inexact(INEXACT_FIELD);
+  else if (thinking == THINKING_OFF && whole && promptWhole) thinkingOff();
 }
 
 /** "include_usage" */

@@ -167,7 +167,8 @@ export const AGE_NEVER: u32 = 0xffffffff;
 export const MODEL_ROW_BYTES: u32 = 24;
 
 // Template blob: size u32, flags u8, strip u8 × 3 (system, user, assistant), BOS offset u32, BOS length u32, then 36
-// joints of offset u32, length u32, then the offsets of the turn programs without tools and with them, u32 each, 0 = none.
+// joints of offset u32, length u32, then the offsets of the turn programs without tools and with them, u32 each, 0 =
+// none, then offset u32 and length u32 of what thinking off adds to the generation prompt (with PLAIN_THINKING alone).
 // Offsets count from the blob's start. A length of JOINT_UNKNOWN means that nothing is known.
 // @ts-ignore: decorator
 @inline
@@ -186,7 +187,10 @@ export const TEMPLATE_JOINTS: u32 = 16;
 export const TEMPLATE_TURNS: u32 = 304;
 // @ts-ignore: decorator
 @inline
-export const TEMPLATE_LITERALS: u32 = 312;
+export const TEMPLATE_THINKING: u32 = 312;
+// @ts-ignore: decorator
+@inline
+export const TEMPLATE_LITERALS: u32 = 320;
 /** Bits of TEMPLATE_FLAGS: lists of text parts are unknown. */
 // @ts-ignore: decorator
 @inline
@@ -203,6 +207,10 @@ export const PLAIN_EMPTY_UNKNOWN: u32 = 4;
 // @ts-ignore: decorator
 @inline
 export const PLAIN_THINK_UNKNOWN: u32 = 32;
+/** TEMPLATE_THINKING is there: `enable_thinking` in `chat_template_kwargs` is exact. */
+// @ts-ignore: decorator
+@inline
+export const PLAIN_THINKING: u32 = 64;
 
 // Turn program: system's place u8, tools' place u8, flags u16, tool indent u8, tool level u8, arguments indent u8, roles
 // whose empty text is unknown u8 (bits: system, user, assistant, tool), call fields u8 × 3, result fields u8 × 2, what

@@ -6,11 +6,13 @@ import {
   LOAD_ROW_BYTES,
   MODEL_ROW_BYTES,
   POD_ROW_BYTES,
+  PLAIN_THINKING,
   TEMPLATE_BOS,
   TEMPLATE_FLAGS,
   TEMPLATE_JOINTS,
   TEMPLATE_LITERALS,
   TEMPLATE_STRIP,
+  TEMPLATE_THINKING,
   TEMPLATE_TURNS,
   TURN_KINDS,
   TURNS_BYTES,
@@ -180,6 +182,16 @@ export function templateBegin(
   store<u32>(at, bosLength, TEMPLATE_BOS + 4);
   memory.copy(at + TEMPLATE_LITERALS, bos, known);
   for (let i: u32 = 0; i < 36; i++) store<u32>(at + TEMPLATE_JOINTS + (i << 3), JOINT_UNKNOWN, 4);
+}
+
+/** What thinking off adds to the generation prompt, behind the template's last literal. */
+export function templateThinking(literal: usize, length: u32): void {
+  const text = templateReserve(length);
+  memory.copy(text, literal, length);
+  const at = templates + template;
+  store<u8>(at, load<u8>(at, TEMPLATE_FLAGS) | <u8>PLAIN_THINKING, TEMPLATE_FLAGS);
+  store<u32>(at, <u32>(text - at), TEMPLATE_THINKING);
+  store<u32>(at, length, TEMPLATE_THINKING + 4);
 }
 
 /** Begins the turn program without tools (0) or with them (1): `head` is its first TURNS_JOINTS bytes. */

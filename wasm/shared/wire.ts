@@ -112,6 +112,7 @@ export {
   modelRow,
   templateBegin,
   templateJoint,
+  templateThinking,
   templateTurns,
   turnsJoint,
   templateEnd,
