@@ -1,6 +1,7 @@
 // GET /api/v1/models: which requests of each model are matched by text, and why the others are not.
 import type { FastifyPluginAsyncTypebox } from "@fastify/type-provider-typebox";
 import { shownPredictions } from "../kv/prediction-watch.js";
+import { NEVER_EXACT } from "../model/never-exact.js";
 import { ErrorSchema, ModelsSchema } from "../schemas/api.js";
 
 const models: FastifyPluginAsyncTypebox = async (app) => {
@@ -22,6 +23,7 @@ const models: FastifyPluginAsyncTypebox = async (app) => {
           template.kind === "exact" || template.kind === "inexact"
             ? template.shapes.map(({ shape, exact, reason }) => ({ shape, exact, reason: reason ?? null }))
             : [],
+        neverExact: NEVER_EXACT,
         predictions: shownPredictions(app.registry.inPool(pool)),
       })),
     }),

@@ -127,6 +127,9 @@ export const ModelsSchema = Type.Object({
           reason: Type.Union([Type.String(), Type.Null()]),
         }),
       ),
+      neverExact: Type.Array(Type.Object({ request: Type.String(), reason: Type.String() }), {
+        description: "Requests that are not matched by text, whatever the model",
+      }),
       predictions: Type.Object(PREDICTIONS, { description: "Of all its pods" }),
     }),
   ),

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
 import { afterEach, describe, expect, test } from "vitest";
 import { scoredOf } from "../../agent/kv/score-request.js";
+import { NEVER_EXACT_FIELDS } from "../../agent/model/never-exact.js";
 import {
   configFor,
   newStateFolder,
@@ -54,6 +55,35 @@ async function cache(app: FastifyInstance, pod: number, ids: number[], blocks: n
 async function score(app: FastifyInstance, body: Record<string, unknown>) {
   return app.inject({ method: "POST", url: "/api/v1/score", payload: body });
 }
+
+test("a request with a field that is listed as never exact is not claimed to be cached", async () => {
+  const app = await agentWith(1);
+  const values: Record<string, unknown> = {
+    chat_template: "{{ messages }}",
+    chat_template_kwargs: { thinking: true },
+    reasoning_effort: "low",
+    documents: [{ text: "x" }],
+    truncate_prompt_tokens: 10,
+    add_special_tokens: true,
+    mm_processor_kwargs: { size: 1 },
+    echo: true,
+    prompt_logprobs: 1,
+  };
+  const { neverExact } = (await app.inject("/api/v1/models")).json().models[0];
+  expect(neverExact.map((n: { request: string }) => n.request)).toEqual(
+    expect.arrayContaining(Object.keys(values)),
+  );
+  expect(NEVER_EXACT_FIELDS.map(({ request }) => request).sort()).toEqual(Object.keys(values).sort());
+  const messages = [{ role: "user", content: "x" }];
+  expect((await score(app, { model: "m", messages })).json().exact).toBe(true);
+  for (const [field, value] of Object.entries(values))
+    expect([field, (await score(app, { model: "m", messages, [field]: value })).json().exact]).toEqual([
+      field,
+      false,
+    ]);
+  const developer = [{ role: "developer", content: "x" }, ...messages];
+  expect((await score(app, { model: "m", messages: developer })).json().exact).toBe(false);
+});
 
 const LONG = "the parser reads the order of the server and answers on the socket, line by line. ".repeat(12);
 const CONVERSATION = [
