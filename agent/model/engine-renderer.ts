@@ -12,9 +12,9 @@ const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
 /**
  * Renders at `base` (such as http://10.0.0.7:8000). A token without bytes is an error: the table is then of another
- * model than the engine's.
+ * model than the engine's. With `partial` the table may lack some, and such a prompt counts as refused.
  */
-export function engineRenderer(base: string, table: TokenBytes): PromptRenderer {
+export function engineRenderer(base: string, table: TokenBytes, partial = false): PromptRenderer {
   const tokenize = async (body: string): Promise<Uint8Array | null> => {
     const response = await request(`${base}/tokenize`, {
       method: "POST",
@@ -37,7 +37,8 @@ export function engineRenderer(base: string, table: TokenBytes): PromptRenderer 
     const tokens = answer?.tokens;
     if (!Array.isArray(tokens)) throw new Error(`${base}/tokenize answers without tokens`);
     const bytes = bytesOfTokens(table, tokens);
-    if (!bytes) throw new Error(`${base} uses tokens that the configured tokenizer does not have`);
+    if (!bytes && !partial)
+      throw new Error(`${base} uses tokens that the configured tokenizer does not have`);
     return bytes;
   };
   return {

@@ -144,7 +144,7 @@ export class ModelService {
     }
     model.template = { kind: "probing" };
     const before = performance.now();
-    const renderer = engineRenderer(base, model.table);
+    const renderer = engineRenderer(base, model.table, model.pool.model.tokenizerPods);
     const saved = await this.#savedTemplate(model, renderer);
     const result = saved ? { exact: true, reason: "", ...saved } : await probeTemplate(renderer, Math.random);
     this.#verifiedAt.set(model, Date.now());
@@ -186,7 +186,7 @@ export class ModelService {
   async #recheck(model: PoolModel, base: string): Promise<void> {
     if (model.template.kind !== "exact") return;
     const { program } = model.template;
-    const renderer = engineRenderer(base, model.table);
+    const renderer = engineRenderer(base, model.table, model.pool.model.tokenizerPods);
     const mismatch = await recheckTemplate(renderer, program, Math.random);
     this.#verifiedAt.set(model, Date.now());
     if (mismatch === null) return;

@@ -39,7 +39,8 @@ const CHARACTERS: [number, number, number][] = [
   [0x20000, 0x3ffff, 64],
   [0x40000, 0x10ffff, 2048],
 ];
-/** Behind spaces only each so many-th. */
+/** From the second on only each so many-th is put behind a space: dashes and quotes stand there, ideographs hardly. */
+const OFTEN_SPACED = 0x3000;
 const SPACED = 7;
 /** Marks that no piece of a vocabulary has inside, or hardly any. */
 const SEPARATORS = ["§", "¶", "¬", "~", "|", "^"];
@@ -150,13 +151,15 @@ function* texts(): Generator<string> {
         text += String.fromCodePoint(at + i * step);
       yield text;
     }
-  for (const [first, last, step] of CHARACTERS)
-    for (let at = first; at <= last; at += step * SPACED * TEXT_CHARACTERS) {
+  for (const [first, last, step] of CHARACTERS) {
+    const apart = step * (first < OFTEN_SPACED ? 1 : SPACED);
+    for (let at = first; at <= last; at += (apart * TEXT_CHARACTERS) / 2) {
       let text = "";
-      for (let i = 0; i < TEXT_CHARACTERS / 2 && at + i * step * SPACED <= last; i++)
-        text += ` ${String.fromCodePoint(at + i * step * SPACED)}`;
+      for (let i = 0; i < TEXT_CHARACTERS / 2 && at + i * apart <= last; i++)
+        text += ` ${String.fromCodePoint(at + i * apart)}`;
       yield text;
     }
+  }
 }
 
 /** Takes the tokens of a text if they spell it; else those of its halves. Of one character that is lost, nothing. */
