@@ -169,6 +169,10 @@ describe("the event decoder", () => {
   test("reads a recorded replay to its end", () => {
     const batches = recordedMessages("replay.bin").map(parseFrames);
     expect(batches.at(-1)).toBeNull();
+    const told = recordedJson("replay.json").filter(({ batch }) => batch !== null);
+    expect(batches.slice(0, -1).map((b) => decode(b!.payload).events.map(plainHashes))).toEqual(
+      told.map(({ batch }) => batch![1].map(asDecoded)),
+    );
     const sequences = batches.slice(0, -1).map((b) => b!.sequence);
     expect(sequences).toEqual(sequences.map((_, i) => sequences[0]! + i));
   });

@@ -33,6 +33,32 @@ export function recordedJson(
   return JSON.parse(text);
 }
 
+/** What answers hold of which tests look at something. */
+export interface RecordedAnswer {
+  tokens?: number[];
+  token_ids?: number[];
+  prompt?: string;
+  usage?: { prompt_tokens: number; prompt_tokens_details?: { cached_tokens: number } };
+  kv_transfer_params?: Record<string, unknown> | null;
+}
+
+/** A request to a running vLLM and its answer. */
+export interface Recorded {
+  name: string;
+  path: string;
+  request: Record<string, unknown> | null;
+  status: number;
+  response: RecordedAnswer;
+  /** In pd-nixl.json: P for the prefill pod, D for the decode pod. */
+  url_role?: "P" | "D";
+  /** Messages of events.bin before the request, and after its answer. */
+  event_msgs: [number, number];
+}
+
+export function recordedHttp(name: string): Recorded[] {
+  return JSON.parse(readFileSync(fixturePath(name), "utf8"));
+}
+
 let tokenizer: Tokenizer | undefined;
 
 /** `count` tokens of the ChatML fixture as its tokenizer gives them for a text that differs by `n`. */
