@@ -5,6 +5,7 @@ import type { CanonicalCheck } from "./canonical-check.js";
 import { type BlockRemoved, type BlockStored, decodeBatch, type EventSink } from "./event-decoder.js";
 import { Orphans } from "./orphans.js";
 import { SampledBlocks } from "./sampled-blocks.js";
+import { StoreOnlyTier } from "./store-only-tier.js";
 import { WindowRate } from "./window-rate.js";
 
 /** Why blocks of an event are not in the index. */
@@ -62,9 +63,17 @@ export class PodIndex implements EventSink {
   /** Null = every count is exact; else the blocks whose copies are exact since the gap. */
   #confirmed: Set<bigint> | null = null;
   readonly #sampled: SampledBlocks | null;
+  readonly #cpu: StoreOnlyTier;
 
   /** Without `check` sampled tokens are taken as if a prompt held them. */
-  constructor(wire: Wire, slot: number, model: number, check: CanonicalCheck | null = null) {
+  constructor(
+    wire: Wire,
+    slot: number,
+    model: number,
+    check: CanonicalCheck | null = null,
+    cpu = new StoreOnlyTier(),
+  ) {
+    this.#cpu = cpu;
     this.#wire = wire;
     this.slot = slot;
     this.#model = model;
@@ -96,6 +105,7 @@ export class PodIndex implements EventSink {
     this.orphans.clear();
     this.uses.clear();
     this.#sampled?.clear();
+    this.#cpu.clear();
     this.#confirmed = null;
   }
 
@@ -119,6 +129,7 @@ export class PodIndex implements EventSink {
     if (tier !== null && tier !== Tier.Gpu && e.tokens.length === 0 && this.#scored(e.group)) {
       // Offloading tells hashes alone; what they say is known while another tier has the block.
       if (this.#wire.storeKnown(this.slot, e.hashes, tier) < e.hashes.length) this.counts.skipped.tier++;
+      this.#giveUp(this.#cpu.stored(e.hashes));
       return;
     }
     const reason = this.#unusable(e, tier);
@@ -126,7 +137,8 @@ export class PodIndex implements EventSink {
       this.counts.skipped[reason]++;
       return;
     }
-    this.blockSize = e.blockSize;
+    // Another tier's blocks may be longer: LMCache's are of 256 tokens.
+    if (tier === Tier.Gpu) this.blockSize = e.blockSize;
     const lora = e.loraName ?? "";
     let { hashes, tokens } = e;
     let salt = "";
@@ -164,6 +176,7 @@ export class PodIndex implements EventSink {
       return;
     }
     if (tier !== Tier.Gpu) {
+      this.#cpu.removed();
       this.#wire.remove(this.slot, e.hashes, tier);
       return;
     }
@@ -214,11 +227,17 @@ export class PodIndex implements EventSink {
       );
       return;
     }
+    if (tier !== Tier.Gpu) this.#giveUp(this.#cpu.stored(e.hashes));
     if (status === StoreStatus.UnknownToken) this.counts.skipped.unknown_token++;
     if (status === StoreStatus.BadShape) this.counts.skipped.shape++;
     if (this.orphans.size === 0) return;
     for (const hash of e.hashes.slice())
       for (const run of this.orphans.take(hash)) this.#store(run, run.tier);
+  }
+
+  /** Forgets blocks of CPU memory, all their copies. */
+  #giveUp(hashes: bigint[]): void {
+    for (const hash of hashes) while (this.#wire.remove(this.slot, BigUint64Array.of(hash), Tier.Cpu) > 0);
   }
 
   /** What waits for blocks that are left out is left out with them. */

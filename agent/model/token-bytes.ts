@@ -140,20 +140,21 @@ export function bytesOfTokens(
   ids: ArrayLike<unknown>,
   most = Number.POSITIVE_INFINITY,
 ): Uint8Array | null {
-  const known: number[] = [];
   let total = 0;
-  for (let i = 0; i < ids.length && total < most; i++) {
-    const id = ids[i];
+  let count = 0;
+  for (; count < ids.length && total < most; count++) {
+    const id = ids[count];
     if (typeof id !== "number" || !table.known[id]) return null;
-    known.push(id);
     total += table.offsets[id + 1]! - table.offsets[id]!;
   }
   const out = new Uint8Array(total);
   let at = 0;
-  for (const id of known) {
-    const piece = table.bytes.subarray(table.offsets[id]!, table.offsets[id + 1]!);
-    out.set(piece, at);
-    at += piece.length;
+  for (let i = 0; i < count; i++) {
+    const id = ids[i] as number;
+    const from = table.offsets[id]!;
+    const to = table.offsets[id + 1]!;
+    out.set(table.bytes.subarray(from, to), at);
+    at += to - from;
   }
   return total > most ? out.subarray(0, most) : out;
 }

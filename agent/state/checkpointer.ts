@@ -7,9 +7,12 @@ import { type Checkpoint, writeCheckpoint } from "./state-folder.js";
  * loses should be little; a checkpoint of some MB takes a few ms.
  */
 const MIN_MS = 1000;
-const MAX_MS = 10_000;
-/** Share of the event loop's time that checkpoints may take. */
-const SHARE = 0.02;
+const MAX_MS = 300_000;
+/**
+ * Share of the event loop's time that checkpoints may take. Of an index of many millions of blocks one takes some tenths
+ * of a second, in which events wait: fewer than one in a hundred of them.
+ */
+const SHARE = 0.004;
 /** What they may write, bytes per ms. */
 const RATE = 10_000;
 

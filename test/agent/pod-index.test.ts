@@ -1,6 +1,7 @@
 import { encode } from "@msgpack/msgpack";
 import { beforeEach, describe, expect, test } from "vitest";
 import { PodIndex } from "../../agent/kv/pod-index.js";
+import { StoreOnlyTier } from "../../agent/kv/store-only-tier.js";
 import type { Wire } from "../../agent/wire.js";
 import { removed, stored } from "./event-publisher.js";
 import { tokensOf, wireForTest } from "./index-for-test.js";
@@ -56,6 +57,22 @@ describe("a pod's index", () => {
     index.expire(performance.now() + 61_000);
     expect(index.orphans.size).toBe(0);
     expect(index.orphans.dropped).toBe(1);
+  });
+
+  test("bounds the bytes of orphans", () => {
+    const tokens = Array.from({ length: 16 * 1024 }, (_, i) => i % 256);
+    const run = (n: number) => ({
+      ...stored({
+        hashes: Array.from({ length: 1024 }, (_, i) => BigInt(n * 10_000 + i)),
+        parent: BigInt(n),
+        tokens,
+        blockSize: 16,
+      }),
+    });
+    for (let n = 1; n <= 80; n++) apply(run(n));
+    expect(index.orphans.bytes).toBeLessThanOrEqual(4 * 1024 * 1024);
+    expect(index.orphans.size).toBeGreaterThan(40);
+    expect(index.orphans.dropped).toBe(80 - index.orphans.size);
   });
 
   test("bounds the number of orphans, oldest out first", () => {
@@ -131,6 +148,30 @@ describe("a pod's index", () => {
     expect(index.counts.skipped.tier).toBe(1);
     apply({ type: "AllBlocksCleared" });
     expect(wire.stats()).toMatchObject({ blocks: 0, entries: 0 });
+  });
+
+  test("reads LMCache's chunks, which are longer than the engine's blocks", () => {
+    const chunk = Array.from({ length: 256 }, (_, i) => (i * 7) % 256);
+    const lmcache = stored({ hashes: [77n], parent: null, tokens: chunk, blockSize: 256 });
+    apply(block(1, null), { ...lmcache, medium: "CPU" });
+    expect(wire.stats()).toMatchObject({ blocks: 2, entries: 17 });
+    // Hits are counted in the engine's blocks.
+    expect(index.blockSize).toBe(16);
+    apply({ ...stored({ hashes: [78n], parent: 77n, tokens: chunk, blockSize: 256 }), medium: "CPU" });
+    expect(wire.stats().entries).toBe(33);
+  });
+
+  test("gives up the oldest blocks of a tier that never tells of a removal, and none once it does", () => {
+    const few = new PodIndex(wire, 1, 0, null, new StoreOnlyTier(3));
+    const take = (...events: unknown[]) => few.apply(encode([1.5, events, 0], { useBigInt64: true }));
+    const cpu = (n: number) => block(n, null, { medium: "CPU" });
+    take(cpu(1), cpu(1), cpu(2), cpu(3), cpu(4));
+    expect(wire.stats().blocks).toBe(3);
+    expect(wire.heldRun(1, BigUint64Array.of(1n))).toBe(0);
+    take(cpu(2), cpu(5));
+    expect([2n, 3n, 4n, 5n].map((hash) => wire.heldRun(1, BigUint64Array.of(hash)))).toEqual([1, 0, 1, 1]);
+    take({ ...removed([5n]), medium: "CPU" }, cpu(6), cpu(7), cpu(8));
+    expect(wire.stats().blocks).toBe(5);
   });
 
   test("tells how many blocks differ by text, over pods and tiers", () => {

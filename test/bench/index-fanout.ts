@@ -26,7 +26,13 @@ export interface FanoutFigures {
   /** Markers that reached every worker, of those sent. */
   markers: { sent: number; everywhere: number };
   scoreMs: { p50: number; p99: number };
-  fanout: { subscribers: number; agentCores: number; changesPerSecond: number };
+  fanout: {
+    subscribers: number;
+    agentCores: number;
+    changesPerSecond: number;
+    /** How late the agent's event loop was. */
+    loopMs: { p99: number; max: number };
+  };
 }
 
 export async function fanout(subscribers: number, changes: number, seconds: number): Promise<FanoutFigures> {
@@ -69,6 +75,7 @@ export async function fanout(subscribers: number, changes: number, seconds: numb
         subscribers: after.subscribers,
         agentCores: (after.cpuMs - before.cpuMs) / took,
         changesPerSecond: Math.round((changed * 1000) / took),
+        loopMs: after.loopMs,
       },
     };
   } finally {

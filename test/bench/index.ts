@@ -56,7 +56,11 @@ async function main(): Promise<void> {
       blocks: stored.blocks,
       eventToWorkerMs: rounded(spread.eventToWorkerMs),
       scoreMs: rounded(spread.scoreMs),
-      fanout: { ...spread.fanout, agentCores: round2(spread.fanout.agentCores) },
+      fanout: {
+        ...spread.fanout,
+        agentCores: round2(spread.fanout.agentCores),
+        loopMs: { p99: round2(spread.fanout.loopMs.p99), max: round2(spread.fanout.loopMs.max) },
+      },
       markers: spread.markers,
       ingest: {
         countedBytesPerBlock: round2(stored.countedBytesPerBlock),

@@ -29,7 +29,7 @@ export function editsBegin(): void {
 /** The bytes [`from`, `to`) of the body become `n` bytes at `p`, which stay where they are until `editsWrite`. */
 export function edit(from: usize, to: usize, p: usize, n: usize): void {
   // In the order of the body: there are two at most.
-  const at = edits + EDIT * (count && load<usize>(edits) > from ? 0 : count);
+  const at = edits + EDIT * <usize>(count && load<usize>(edits) > from ? 0 : count);
   if (count && at == edits) memory.copy(edits + EDIT, edits, EDIT);
   store<usize>(at, from);
   store<usize>(at, to, sizeof<usize>());
@@ -42,7 +42,7 @@ export function edit(from: usize, to: usize, p: usize, n: usize): void {
 export function editsWrite(body: usize, n: u32): bool {
   let size: usize = n;
   for (let i: u32 = 0; i < count; i++) {
-    const e = edits + EDIT * i;
+    const e = edits + EDIT * <usize>i;
     size += load<usize>(e, 3 * sizeof<usize>()) - (load<usize>(e, sizeof<usize>()) - load<usize>(e));
   }
   if (size > editedBytes) {
@@ -53,7 +53,7 @@ export function editsWrite(body: usize, n: u32): bool {
   let from = body;
   let out = edited;
   for (let i: u32 = 0; i < count; i++) {
-    const e = edits + EDIT * i;
+    const e = edits + EDIT * <usize>i;
     const start = load<usize>(e);
     const length = load<usize>(e, 3 * sizeof<usize>());
     memory.copy(out, from, start - from);
