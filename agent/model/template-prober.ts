@@ -4,8 +4,9 @@ import type { TemplateProgram } from "../wire.js";
 import type { Conversation } from "./conversation.js";
 import { templateProgram } from "./template.js";
 import { learnThinking } from "./thinking.js";
-import { difference, probeTurns, type TurnProbe, verifyTurns } from "./turn-prober.js";
+import { probeTurns, type TurnProbe } from "./turn-prober.js";
 import { SHAPE, type Shape } from "./turn-program.js";
+import { difference, verifyTurns } from "./verify-turns.js";
 
 /** Renders with the real thing. */
 export interface PromptRenderer {
