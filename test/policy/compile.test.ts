@@ -107,6 +107,8 @@ describe("a policy that is right", () => {
         sampleRate: 0,
         filterState: false,
         slowSharingMs: 100,
+        keepWhenSlow: false,
+        subsetMetadata: false,
       },
     });
     expect(notes).toEqual([]);
@@ -264,8 +266,8 @@ describe("a policy that is wrong is refused with a path and a reason:", () => {
     ["a duration too long", { limits: { staleMax: "721h" } }, /^\/limits\/staleMax: must be from 5s to 720h/],
     [
       "disaggregation",
-      { disaggregation: { mode: "sidecar" } },
-      /^\/disaggregation\/mode: must be one of none, gateway, not "sidecar"$/,
+      { disaggregation: { mode: "both" } },
+      /^\/disaggregation\/mode: must be one of none, gateway, sidecar, not "both"$/,
     ],
     [
       "a short form beside plugins",
