@@ -1,7 +1,7 @@
 // An EndpointPickerConfig of each spelling in a real agent and a real Envoy: three pods with metrics and cache states
 // that are forced, and requests that go where the published formulas say.
 import { randomBytes } from "node:crypto";
-import { readFileSync, rmSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Tokenizer } from "@huggingface/tokenizers";
 import type { FastifyInstance } from "fastify";
@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { parse } from "yaml";
 import { parseConfig } from "../../agent/config/load.js";
 import { replay } from "../../agent/decisions/replay.js";
+import { loadPlugins } from "../../agent/load/column-plugins.js";
 import { packageRoot } from "../../agent/package-root.js";
 import { envoyConfig } from "../../demo/envoy-config.js";
 import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
@@ -104,12 +105,17 @@ beforeAll(async () => {
     const metricsPort = await engine.listen();
     await publisher.bind();
     rows.push(
-      `      - {name: pod-${i}, address: "${upstream.address}", metricsPort: ${metricsPort}, events: "${publisher.events}", replay: "${publisher.replay}"}`,
+      `      - {name: pod-${i}, labels: {tier: "${i}"}, address: "${upstream.address}", metricsPort: ${metricsPort}, events: "${publisher.events}", replay: "${publisher.replay}"}`,
     );
     engines.push(engine);
     publishers.push(publisher);
     upstreams.push(upstream);
   }
+  const module = join(folder, "price.mjs");
+  writeFileSync(
+    module,
+    'export default { name: "price", interval: "100ms", column: (pods) => Object.fromEntries(pods.map((p) => [p.name, 3 - Number(p.labels.tier)])) };',
+  );
   app = await startAgent(
     parseConfig(
       `state: ${folder}
@@ -123,6 +129,7 @@ pools:
 ${rows.join("\n")}
 `,
       "warmgate.yaml",
+      await loadPlugins([module]),
     ),
   );
   await untilReady(app);
@@ -329,3 +336,43 @@ test("what the agent recorded of these decisions comes out the same again, by th
     "pendingPrefills",
   ]);
 });
+
+test("a scraper's metric, a module's column and expressions over both choose the pod", async () => {
+  /** Runs the plugins until cold requests go to the wanted pod again and again. */
+  const goesTo = async (wanted: number, plugins: object[]) => {
+    const scraper = {
+      type: "generic-prometheus-scraper",
+      parameters: { interval: "100ms", metrics: { gpu: 'gpu_load{kind="compute"}' } },
+    };
+    await put(JSON.stringify({ plugins: [scraper, ...plugins, { type: "max-score-picker" }] }));
+    let round = 0;
+    await waitFor(`requests at pod ${wanted}`, async () => {
+      for (let i = 0; i < 4; i++) if ((await ask(text(`${wanted} ${round++}`))).pod !== wanted) return false;
+      return true;
+    });
+  };
+  const gpu = (loads: number[]) =>
+    loads.forEach((load, i) => {
+      engines[i]!.options.metrics =
+        `vllm:num_requests_running 0\ngpu_load{kind="compute"} ${load}\ngpu_load{kind="copy"} 1000\n`;
+    });
+  const expression = (of: string) => ({ type: "expression-scorer", parameters: { expression: of } });
+  gpu([50, 10, 90]);
+  await goesTo(1, [expression("1 - gpu / 100")]);
+  gpu([5, 60, 90]);
+  await goesTo(0, [expression("1 - gpu / 100")]);
+  // Prices are 3, 2 and 1.
+  await goesTo(2, [expression("1 / price")]);
+  await goesTo(1, [
+    { type: "expression-filter", parameters: { expression: "price > 1 && price < 2.5 || promptTokens < 1" } },
+    expression("1 - gpu / 100"),
+  ]);
+  await goesTo(2, [
+    {
+      type: "endpoint-attribute-scorer",
+      parameters: { attributeKey: "price", algorithm: { type: "linear_lower_is_better" } },
+    },
+  ]);
+  // 0.95 / 3, 0.4 / 2 and 0.1 / 1.
+  await goesTo(0, [expression("(1 - gpu / 100) / price")]);
+}, 120_000);
