@@ -235,4 +235,31 @@ describe("the table stream", () => {
     expect(metrics).toMatch(/^llmd_epp_session_affinity_hits_total 0$/m);
     expect(metrics).toMatch(/^llmd_epp_session_affinity_misses_total 0$/m);
   });
+
+  test("says in metrics, /readyz and the policy's status that gateways hear of each other too late", async () => {
+    const { app } = await start();
+    const told = async () => ({
+      gauge: (await app.inject("/metrics")).body.match(/^warmgate_gateways_sharing_slowly (\d)$/m)?.[1],
+      ready: (await app.inject("/readyz")).json().notes.map(({ code }: { code: string }) => code),
+      policy: (await app.inject("/api/v1/policy/status"))
+        .json()
+        .notes.map(({ path }: { path: string }) => path),
+    });
+    const share = (slow: boolean) =>
+      app.sharing.take(
+        { kind: "share", processId: 77n, vmId: 1n, stamp: 1n, whole: true, slow, rows: [] },
+        { send() {}, pendingBytes: 0 },
+        performance.now(),
+      );
+    share(true);
+    const slow = await told();
+    expect(slow.gauge).toBe("1");
+    expect(slow.ready).toContain("sharing_slow");
+    expect(slow.policy).toContain("/sharing/slowAfter");
+    share(false);
+    const fast = await told();
+    expect(fast.gauge).toBe("0");
+    expect(fast.ready).not.toContain("sharing_slow");
+    expect(fast.policy).not.toContain("/sharing/slowAfter");
+  });
 });

@@ -190,3 +190,36 @@ test("a gateway alone is never slow", async () => {
   await told(0n, 0);
   expect(await silent(3000)).toBe(false);
 });
+
+test("a gateway is told when the others are gone, and the agent knows who hears of others too late", async () => {
+  const agent = await TestAgent.create(1);
+  const load = new SharedLoad(agent.wire, () => 0);
+  shared = load;
+  /** How many others the gateway was told last; null before the first word. */
+  let others: number | null = null;
+  const counted = (frame: Uint8Array) => {
+    // Behind the frame's head of 48 bytes and the stamp.
+    others = new DataView(frame.buffer, frame.byteOffset).getUint32(48 + 8, true);
+  };
+  const take = (processId: bigint, slow: boolean) =>
+    load.take(
+      { kind: "share", processId, vmId: 1n, stamp: 1n, whole: true, slow, rows: [] },
+      { send: processId === 1n ? counted : () => {}, pendingBytes: 0 },
+      performance.now(),
+    );
+  take(1n, true);
+  expect([load.gateways, load.slowGateways]).toEqual([1, 1]);
+  take(2n, true);
+  await waitFor("the other to be told", async () => others === 1, undefined, 5000);
+  expect(load.slowGateways).toBe(2);
+  await waitFor(
+    "the word that nobody else is there",
+    async () => {
+      take(1n, false);
+      return others === 0;
+    },
+    undefined,
+    20_000,
+  );
+  expect([load.gateways, load.slowGateways]).toEqual([1, 0]);
+}, 30_000);
