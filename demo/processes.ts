@@ -77,6 +77,16 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports;
 }
 
+/** Waits as `waitFor` does for a child that was just started, and ends it when that fails. */
+async function started(what: string, probe: () => Promise<boolean>, running: Running): Promise<void> {
+  try {
+    await waitFor(what, probe, running);
+  } catch (error) {
+    await running.stop();
+    throw error;
+  }
+}
+
 /** Polls until `probe` resolves true. @throws when the process ends or `timeoutMs` passes first. */
 export async function waitFor(
   what: string,
@@ -122,7 +132,7 @@ export async function startSimulatedPod(
   child.stdout!.setEncoding("utf8").on("data", (text: string) => {
     line += text;
   });
-  await waitFor(`simulated pod ${name}`, async () => line.includes("\n"), running);
+  await started(`simulated pod ${name}`, async () => line.includes("\n"), running);
   const ready = JSON.parse(line.slice(0, line.indexOf("\n")));
   return { name, port: ready.port, eventsPort: ready.eventsPort, replayPort: ready.replayPort, running };
 }
@@ -135,7 +145,7 @@ export async function startAgent(configFile: string, httpPort: number): Promise<
     { stdio: ["ignore", "ignore", "pipe"] },
   );
   const running = new Running("agent", child);
-  await waitFor("agent", () => answers(`http://127.0.0.1:${httpPort}/healthz`), running);
+  await started("agent", () => answers(`http://127.0.0.1:${httpPort}/healthz`), running);
   return running;
 }
 
@@ -159,7 +169,7 @@ export async function startSidecar(
     { stdio: ["ignore", "ignore", "pipe"] },
   );
   const running = new Running("sidecar", child);
-  await waitFor("sidecar", () => answers(`http://127.0.0.1:${port}/health`), running);
+  await started("sidecar", () => answers(`http://127.0.0.1:${port}/health`), running);
   return running;
 }
 
@@ -179,7 +189,7 @@ export async function startEnvoy(
     { stdio: ["ignore", "ignore", "pipe"] },
   );
   const running = new Running("Envoy", child);
-  await waitFor("Envoy", () => answers(`http://127.0.0.1:${adminPort}/ready`), running);
+  await started("Envoy", () => answers(`http://127.0.0.1:${adminPort}/ready`), running);
   return running;
 }
 

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { packageRoot } from "../../agent/package-root.js";
 import { envoyConfig } from "../../demo/envoy-config.js";
-import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
+import { freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
 import { seeded, Words } from "../../demo/workload.js";
 import { TableServer } from "../bench/table-server.js";
 import { renderChatml } from "../wasm/table.js";
@@ -47,17 +47,18 @@ class Gateways {
   ) {}
 
   /** So many gateways of so many workers each, before pods that hold every answer back. */
-  static async start(gateways: number, workers: number, shared: boolean): Promise<Gateways> {
+  static async start(
+    gateways: number,
+    workers: number,
+    shared: boolean,
+    fill: (table: TableServer) => void,
+  ): Promise<Gateways> {
     const pods = await Promise.all(Array.from({ length: PODS }, () => Upstream.start()));
     const addresses = pods.map((p) => p.address);
-    const table = await TableServer.create(addresses, 10_000, "none");
+    const table = await TableServer.create(addresses, 10_000, "all");
+    fill(table);
     if (shared) table.shareLoads(addresses);
     const all = new Gateways(pods, table);
-    for (const pod of pods)
-      pod.handler = (_, res) => {
-        all.held.push(res);
-        return true;
-      };
     const [stream, ...ports] = (await freePorts(1 + 2 * gateways)) as [number, ...number[]];
     await table.listen(stream);
     for (let i = 0; i < gateways; i++) {
@@ -68,7 +69,7 @@ class Gateways {
         streamPort: stream,
         pods: addresses,
         wasm: join(packageRoot(), "build", "warmgate.wasm"),
-        filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "none" },
+        filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "all" },
       });
       const envoy = await startEnvoy(config, join(all.#folder, `${i}.json`), admin, workers);
       all.list.push({ port, admin, envoy });
@@ -76,16 +77,26 @@ class Gateways {
     return all;
   }
 
-  /** Waits until every worker has what was published by now. */
-  async settled(workers: number): Promise<void> {
-    for (const { admin } of this.list)
-      await waitFor("the table", async () => {
-        const stats = await envoyStats(admin, "warmgate_");
-        return (
-          stats.get("warmgate_table_entries") === this.table.wire.stats().entries &&
-          (stats.get("warmgate_frames_total") ?? 0) >= 2 * workers
-        );
+  /** Waits until every worker decides by the table, as far as fresh connections tell; then pods hold their answers. */
+  async ready(): Promise<void> {
+    for (const { port } of this.list)
+      await waitFor("the table in every worker", async () => {
+        for (let i = 0; i < 16; i++) {
+          const response = await fetch(`http://127.0.0.1:${port}/v1/models`, {
+            headers: { connection: "close" },
+          });
+          await response.arrayBuffer();
+          if (!response.headers.has("x-selected-pod")) return false;
+        }
+        return true;
       });
+    for (const pod of this.pods) {
+      pod.seen.length = 0;
+      pod.handler = (_, res) => {
+        this.held.push(res);
+        return true;
+      };
+    }
   }
 
   send(gateway: number, body: object): Promise<number> {
@@ -135,22 +146,19 @@ afterEach(async () => {
  * at once. How many of them each pod got. With counts shared, all pods look alike; each view alone has one free pod.
  */
 async function burst(gateways: number, workers: number, shared: boolean): Promise<number[]> {
-  const all = await Gateways.start(gateways, workers, shared);
-  running = all;
   const views = gateways * workers;
   expect(views).toBe(PODS);
   const background: { view: number; pod: number; body: ReturnType<typeof chat> }[] = [];
   for (let view = 0; view < views; view++)
-    for (let pod = 0; pod < PODS; pod++) {
-      if (pod === view) continue;
-      // Half of it is cached on the pod where it should go.
-      const body = chat(text(BACKGROUND / 2), text(BACKGROUND / 2));
-      const prompt = renderChatml(body.messages);
-      all.table.cache(pod, prompt, BACKGROUND / 2);
-      background.push({ view, pod, body });
-    }
-  all.table.publish();
-  await all.settled(workers);
+    for (let pod = 0; pod < PODS; pod++)
+      if (pod !== view)
+        background.push({ view, pod, body: chat(text(BACKGROUND / 2), text(BACKGROUND / 2)) });
+  const all = await Gateways.start(gateways, workers, shared, (table) => {
+    // Half of each is cached on the pod where it should go.
+    for (const { pod, body } of background) table.cache(pod, renderChatml(body.messages), BACKGROUND / 2);
+  });
+  running = all;
+  await all.ready();
   const answers = background.map(({ view, body }) => all.send(view % gateways, body));
   const seen = () => all.pods.map((p) => p.seen.length);
   await waitFor("the background on its pods", async () => seen().every((n) => n === views - 1));
@@ -170,9 +178,9 @@ const used = (counts: number[]) => counts.filter((n) => n > 0).length;
 test("a burst with a shared cold prefix over two gateways of two workers lands on one or two pods", async () => {
   const counts = await burst(2, 2, true);
   expect(used(counts), counts.join(" ")).toBeLessThanOrEqual(2);
-}, 60_000);
+});
 
 test("gateways that do not hear of one another spread the same burst over all pods", async () => {
   const counts = await burst(4, 1, false);
   expect(used(counts), counts.join(" ")).toBe(PODS);
-}, 60_000);
+});

@@ -317,7 +317,10 @@ describe("overload", () => {
     answers.map((a) => a.ms).sort((a, b) => a - b)[Math.floor(answers.length * 0.9)]!;
   const statuses = (answers: Answer[]) => [...new Set(answers.map((a) => a.status))].sort();
 
-  test("at twice capacity high priority keeps its latency, sheddable gets 429, tenants share, nothing else fails", async () => {
+  // Latencies are compared: a machine that is short of breath for a moment gets another try.
+  test("at twice capacity high priority keeps its latency, sheddable gets 429, tenants share, nothing else fails", {
+    retry: 2,
+  }, async () => {
     await gateway.rules(
       {
         saturation: { detector: "concurrency-detector", maxConcurrency: SLOTS },
