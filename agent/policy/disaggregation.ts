@@ -51,7 +51,7 @@ const keys = {
   stallWeight: Type.Number({
     minimum: 0,
     maximum: 1000,
-    default: 1,
+    default: 0.25,
     description: "What a second's wait of a running answer weighs against one for a first token",
   }),
 };
@@ -72,7 +72,7 @@ export const DEFAULT_DISAGGREGATION: Disaggregation = {
   maxBodyBytes: 4_194_304,
   blocksExpire: "480s",
   transferTokensPerSecond: 200_000,
-  stallWeight: 1,
+  stallWeight: 0.25,
 };
 
 /** What gateways run of it. A decider of the scheduling configuration says when to split, in place of `d`. */

@@ -71,7 +71,7 @@ describe("a policy that is right", () => {
         maxBodyBytes: 4_194_304,
         blocksExpireMs: 480_000,
         transferTokensPerSecond: 200_000,
-        stallWeight: 1,
+        stallWeight: 0.25,
       },
       scrape: { engine: null, attributes: [] },
       bodyReadBytes: 524_288,

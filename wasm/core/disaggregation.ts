@@ -37,7 +37,7 @@ export let splitExpiryMs: u32 = 480000;
 /** How fast blocks move between pods, prompt tokens per second. */
 export let splitTokensPerSecond: f64 = 200000;
 /** What a second's wait of a running answer weighs against a second's wait for a first token. */
-export let splitStallWeight: f64 = 1;
+export let splitStallWeight: f64 = 0.25;
 
 /** Takes a section; false, with nothing changed, when it is not whole or out of range. */
 export function disaggregationRead(p: usize, n: u32): bool {
