@@ -83,14 +83,19 @@ class Engine {
     return answer.prompt;
   }
 
-  async #post(path: string, body: object): Promise<unknown> {
+  async #post(path: string, body: object, tries = 3): Promise<unknown> {
     const response = await request(this.base + path, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify(body),
       headersTimeout: TIMEOUT_MS,
       bodyTimeout: TIMEOUT_MS,
+    }).catch((error: Error) => {
+      // A busy server may have closed the connection just when it was used again.
+      if (tries === 1) throw error;
+      return null;
     });
+    if (response === null) return this.#post(path, body, tries - 1);
     if (response.statusCode === 200) return response.body.json();
     await response.body.dump();
     if (response.statusCode === 404 || response.statusCode === 405)

@@ -13,7 +13,6 @@ const VARIANTS: Variant[] = [
   { name: "chatml", template: "chatml", bos: false },
   { name: "llama3-bos", template: "llama3", bos: true },
   { name: "llama3", template: "llama3", bos: false },
-  { name: "chatml-bos", template: "chatml", bos: true },
 ];
 
 export interface VllmOptions {
