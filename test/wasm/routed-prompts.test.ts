@@ -95,14 +95,21 @@ test("turns that came on alternating workers are all followed, though no event h
 });
 
 test("a prompt that only begins like a routed one is expected as far as they are the same", async () => {
-  const { hosts } = await workers();
-  const { r } = ask(hosts[0], FIRST);
-  const other = [message("user", `${words("first", 2000)}${words("else", 2000)}`)];
-  const { predicted } = ask(hosts[1], other);
-  expect(predicted).toBeLessThanOrEqual(2032);
-  // Each eighth block is compared.
-  expect(predicted).toBeGreaterThan(2000 - 8 * 128);
-  r.end();
+  for (const [shared, off] of [
+    [300, 0],
+    [2000, 0],
+    [7000, 0],
+    // Of a long prompt each eighth block is compared.
+    [11_000, 7 * 128],
+  ] as const) {
+    const { hosts } = await workers();
+    const begins = (name: string) => [message("user", `${words("first", shared)}${words(name, 6000)}`)];
+    const { r } = ask(hosts[0], begins("here"));
+    const { predicted } = ask(hosts[1], begins("there"));
+    expect(predicted).toBeLessThanOrEqual(shared + 32);
+    expect(predicted).toBeGreaterThan(shared - 128 - off);
+    r.end();
+  }
 });
 
 test("of a prefill that is over the table's part counts: the rest was evicted", async () => {

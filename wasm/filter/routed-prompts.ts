@@ -15,10 +15,14 @@ import { workersKnown } from "./worker-roster";
 
 // Record: hash of the first block u64, expiry ms u64, VM id u64, its ticket u32, gauge slot of the pod + 1 u16, unused
 // u16, blocks of the prompt before the record's u32, its blocks u32, tokens of those before u32, tokens of all u32 (0 =
-// not counted), then the hash of each STRIDE-th block and of the last one u64: a hash stands for all before it.
+// not counted), then hashes of blocks u64: of the first DENSE ones, of each STRIDE-th beyond and of the last, for a hash stands for
+// all before it. What many prompts share is short.
 // @ts-ignore: decorator
 @inline
 const HEAD: u32 = 48;
+// @ts-ignore: decorator
+@inline
+const DENSE: u32 = 64;
 // @ts-ignore: decorator
 @inline
 const STRIDE: u32 = 8;
@@ -51,7 +55,7 @@ function keyOf(start: u64): Text {
 export function routedTell(ticket: u32, pod: u32, first: u32, blocks: u32, tokens: u32, nowMs: u64): void {
   const slot = gaugeSlotOf(pod);
   const added = blocks - first;
-  const hashes = (added + STRIDE - 1) / STRIDE;
+  const hashes = hashesOf(added);
   if (workersKnown() < 2 || !slot || added == 0 || hashes > MOST_HASHES) return;
   const start = load<u64>(promptHashes + (<usize>first << 3));
   store<u64>(record, start);
@@ -64,7 +68,7 @@ export function routedTell(ticket: u32, pod: u32, first: u32, blocks: u32, token
   store<u32>(record, tokens, 40);
   store<u32>(record, 0, 44);
   for (let i: u32 = 0; i < hashes; i++) {
-    const block = first + min(added, (i + 1) * STRIDE) - 1;
+    const block = first + blocksTo(i, added) - 1;
     store<u64>(record + HEAD + (<usize>i << 3), load<u64>(promptHashes + (<usize>block << 3)));
   }
   setShared(keyOf(start), record, HEAD + (hashes << 3), 0);
@@ -85,7 +89,7 @@ function amend(ticket: u32, counted: u32, expiryMs: u64): void {
   if (!start || !read(start) || load<u64>(record, 16) != vmId || load<u32>(record, 24) != ticket) return;
   store<u64>(record, min(load<u64>(record, 8), expiryMs), 8);
   store<u32>(record, counted, 44);
-  setShared(KEY, record, HEAD + (hashesOf() << 3), 0);
+  setShared(KEY, record, HEAD + (hashesOf(load<u32>(record, 36)) << 3), 0);
 }
 
 /** Reads the record of a first block; false when there is none or it is not whole. */
@@ -93,13 +97,17 @@ function read(start: u64): bool {
   if (getShared(keyOf(start)) != OK || resultSize < HEAD || resultSize > HEAD + (MOST_HASHES << 3)) return false;
   if (load<u64>(resultAt) != start) return false;
   memory.copy(record, resultAt, resultSize);
-  return resultSize == HEAD + (hashesOf() << 3);
+  return resultSize == HEAD + (hashesOf(load<u32>(record, 36)) << 3);
 }
 
-// @ts-ignore: decorator
-@inline
-function hashesOf(): u32 {
-  return (load<u32>(record, 36) + STRIDE - 1) / STRIDE;
+/** Hashes that a record of so many blocks has. */
+function hashesOf(added: u32): u32 {
+  return added <= DENSE ? added : DENSE + (added - DENSE + STRIDE - 1) / STRIDE;
+}
+
+/** Up to how many of a record's blocks its hash `i` stands for. */
+function blocksTo(i: u32, added: u32): u32 {
+  return i < DENSE ? i + 1 : min(added, DENSE + (i - DENSE + 1) * STRIDE);
 }
 
 /** Goes on where the match of a prompt ended, with what other workers told. */
@@ -131,10 +139,10 @@ function extend(from: u32, nowMs: u64): bool {
   const pod = podOf(load<u32>(record, 28));
   if (pod < 0 || matchBlocks(pod) != from) return false;
   const added = load<u32>(record, 36);
-  const hashes = hashesOf();
+  const hashes = hashesOf(added);
   let to = from + 1;
   for (let i: u32 = 0; i < hashes; i++) {
-    const next = from + min(added, (i + 1) * STRIDE);
+    const next = from + blocksTo(i, added);
     if (next > promptLimit) break;
     if (load<u64>(promptHashes + (<usize>(next - 1) << 3)) != load<u64>(record + HEAD + (<usize>i << 3))) break;
     to = next;
