@@ -5,6 +5,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } 
 import type { Logger } from "pino";
 import type { AgentConfig } from "./config/load.js";
 import { codeOfStatus, replyError } from "./errors.js";
+import approximate from "./plugins/approximate.js";
 import cache from "./plugins/cache.js";
 import indexState from "./plugins/index-state.js";
 import kvEvents from "./plugins/kv-events.js";
@@ -68,6 +69,7 @@ export async function buildApp(config: AgentConfig, log: Logger): Promise<Fastif
   await app.register(table);
   await app.register(kvEvents);
   await app.register(models);
+  await app.register(approximate);
   await app.register(predictions);
   await app.register(load);
   await app.register(tableStream);

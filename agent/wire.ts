@@ -75,6 +75,8 @@ export interface PodRow extends LoadRow {
   /** Id from `addModel`. */
   model: number;
   kvBlockTokens: number;
+  /** What it announces is not known or not believed: its prompts are matched approximately. */
+  approximate?: boolean;
   capacityTokens: number;
   /** Uncached prefill rate in tokens per second. */
   prefillTokensPerSecond: number;
@@ -258,6 +260,12 @@ export interface PredictionRow {
 export interface Predictions {
   kind: "predictions";
   rows: PredictionRow[];
+}
+
+/** Prompts that went to pods and are matched approximately, in the order they went. */
+export interface Routed {
+  kind: "routed";
+  rows: { address: string; hashes: BigUint64Array; tokensPerBlock: number }[];
 }
 
 /** What one gateway worker has under way. */
@@ -472,7 +480,33 @@ export class Wire {
     new BigUint64Array(this.#memory.buffer, at, hashes.length).set(hashes);
   }
 
-  /** Forgets all blocks of a pod; returns how many there were. */
+  /**
+   * A prompt went to a pod: of its blocks, hashed as gateways do for approximate matches, the pod is taken to hold as
+   * many as `limit` and those that it got before allow. `seconds`: now, since the epoch.
+   */
+  useApproximate(
+    pod: number,
+    hashes: BigUint64Array,
+    tokensPerBlock: number,
+    limit: number,
+    seconds: number,
+  ): void {
+    this.#putHashes(hashes);
+    this.#x.useApproximate!(pod, hashes.length, tokensPerBlock, limit, seconds);
+  }
+
+  /** Forgets the approximate blocks of a pod, or only those that were not used since `seconds`. */
+  dropApproximate(pod: number, seconds?: number): void {
+    if (seconds === undefined) this.#x.approximateClear!(pod);
+    else this.#x.approximateExpire!(pod, seconds);
+  }
+
+  /** Text blocks that a pod is taken to hold because it got them. */
+  approximateBlocks(pod: number): number {
+    return this.#x.approximateOf!(pod) >>> 0;
+  }
+
+  /** Forgets all announced blocks of a pod; returns how many there were. */
   clearPod(pod: number): number {
     return this.#x.indexClearPod!(pod);
   }
@@ -491,7 +525,7 @@ export class Wire {
         const at = this.#put(new Uint8Array([...name, ...address]));
         x.podRow!(
           r.slot,
-          load.ready ? 1 : 0,
+          (load.ready ? 1 : 0) | (r.approximate ? 2 : 0),
           ROLES[r.role],
           r.model,
           r.kvBlockTokens,
@@ -816,7 +850,9 @@ export class Wire {
   }
 
   /** Reads a frame from a filter; null when it is damaged or of another format. */
-  decodeUp(data: Uint8Array): Hello | Report | Resync | Decision | Share | Transfers | Predictions | null {
+  decodeUp(
+    data: Uint8Array,
+  ): Hello | Report | Resync | Decision | Share | Transfers | Predictions | Routed | null {
     this.#put(data);
     const kind = this.#x.frameKind!(data.length);
     const head = this.#number("headBytes");
@@ -836,6 +872,7 @@ export class Wire {
     if (kind === this.#number("kindDecision")) return this.#decision(view, data);
     if (kind === this.#number("kindTransfers")) return this.#transfers(view);
     if (kind === this.#number("kindPredictions")) return this.#predictions(view);
+    if (kind === this.#number("kindRouted")) return this.#routed(view);
     return kind === this.#number("kindReport") ? this.#report(view) : null;
   }
 
@@ -908,6 +945,29 @@ export class Wire {
       counters: Array.from({ length: this.#number("transferCounterCount") }, (_, i) => u64(at + i * 8)),
       pods,
     };
+  }
+
+  #routed(view: DataView): Routed | null {
+    const width = this.#number("routedRowBytes");
+    let p = this.#number("routedHeadBytes");
+    if (view.byteLength < p) return null;
+    const rows: Routed["rows"] = [];
+    for (let left = view.getUint32(0, true); left > 0; left--) {
+      if (p + width > view.byteLength) return null;
+      const length = view.getUint32(p, true);
+      const count = view.getUint32(p + 4, true);
+      const hashesAt = p + width + ((length + 7) & ~7);
+      if (hashesAt + count * 8 > view.byteLength) return null;
+      const hashes = new BigUint64Array(count);
+      for (let i = 0; i < count; i++) hashes[i] = view.getBigUint64(hashesAt + i * 8, true);
+      rows.push({
+        address: utf8.decode(new Uint8Array(view.buffer, view.byteOffset + p + width, length)),
+        hashes,
+        tokensPerBlock: view.getFloat64(p + 8, true),
+      });
+      p = hashesAt + count * 8;
+    }
+    return { kind: "routed", rows };
   }
 
   #predictions(view: DataView): Predictions | null {

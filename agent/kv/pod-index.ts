@@ -102,6 +102,7 @@ export class PodIndex implements EventSink {
   /** The pod lost its cache: restarted, or cleared it. */
   wipe(): void {
     this.#wire.clearPod(this.slot);
+    this.#wire.dropApproximate(this.slot);
     this.orphans.clear();
     this.uses.clear();
     this.#sampled?.clear();

@@ -92,6 +92,7 @@ export class PodRegistry {
       role: pod.config.role,
       model: pod.model,
       kvBlockTokens: this.blockTokens(pod),
+      approximate: isApproximate(pod),
       capacityTokens: pod.metrics?.capacityTokens ?? 0,
       // The configured rate: the filter corrects all pods by one observed figure, so that the pod that was measured
       // first does not look faster than the others.
@@ -132,4 +133,9 @@ export function newPod(given: Pick<Pod, "config" | "pool" | "slot" | "model" | "
     predictions: new PredictionWatch(),
     scrapes: { ok: 0, refused: 0, timeout: 0, failed: 0 },
   };
+}
+
+/** Whether a pod announces nothing, or nothing that is believed: what it holds is then guessed from what it got. */
+export function isApproximate(pod: Pod): boolean {
+  return pod.feed === null || pod.predictions.fallen !== null;
 }

@@ -189,7 +189,10 @@ function seat(
     if (match && !saved.has(old.slot)) {
       saved.set(old.slot, old);
       seats.set(match.pod, old.slot);
-    } else wire.clearPod(old.slot);
+    } else {
+      wire.clearPod(old.slot);
+      wire.dropApproximate(old.slot);
+    }
   }
   let free = 0;
   const pods = wanted.map(({ pool, pod }) => {

@@ -26,6 +26,7 @@ function noteRun(pod: Pod): void {
     if (otherProcess) feed?.begunAnew("its process is another one");
     else if (countersWentBack && pod.index.suspect) feed?.begunAnew("its counters went back");
   }
+  if (!feed && (otherProcess || countersWentBack)) pod.index.wipe();
   if (otherProcess || (feed?.counts.restarts ?? 0) !== pod.restartsKnown) pod.predictions.begunAnew();
   pod.promptTokens = metrics.promptTokens;
   pod.startTime = metrics.startTime;

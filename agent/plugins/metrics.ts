@@ -235,6 +235,15 @@ export default fp(
     gauge("warmgate_pod_fallen", "1 while a pod's announced blocks are not believed", ["pod"], () =>
       perPod((pod) => (pod.feed ? Number(pod.predictions.fallen !== null) : null)),
     );
+    gauge(
+      "warmgate_approximate_blocks",
+      "Text blocks that a pod is taken to hold because gateways sent it them",
+      ["pod"],
+      () => perPod((pod) => wire.approximateBlocks(pod.slot)),
+    );
+    counter("warmgate_approximate_told_blocks_total", "Text blocks that gateways told of", [], () => [
+      [{}, app.approximate.told],
+    ]);
     const answers = (
       name: string,
       help: string,

@@ -70,18 +70,11 @@ export default fp(
       },
     });
     app.readiness.note(() =>
-      app.registry.pods.flatMap((pod) => {
-        const { alarm, fallen } = pod.predictions;
-        const notes = [];
-        if (alarm !== null)
-          notes.push({ code: "predictions_off", detail: `pod ${pod.config.name}: ${alarm}` });
-        if (fallen !== null)
-          notes.push({
-            code: "approximate",
-            detail: `pod ${pod.config.name}: its announced blocks are not used until they agree with its answers again`,
-          });
-        return notes;
-      }),
+      app.registry.pods.flatMap(({ config, predictions }) =>
+        predictions.alarm === null
+          ? []
+          : [{ code: "predictions_off", detail: `pod ${config.name}: ${predictions.alarm}` }],
+      ),
     );
     const timer = setInterval(() => {
       for (const pod of app.registry.pods) if (toldAt.has(pod)) tell(pod);

@@ -34,6 +34,7 @@ export default fp(
       onDecision: (decision) => decisions.take(decision, Date.now()),
       onTransfers: (message) => transfers.take(message, performance.now()),
       onPredictions: (rows) => app.predictions.take(rows),
+      onRouted: (rows) => app.approximate.take(rows),
     });
     app.readiness.note(() =>
       shared.slowGateways > 0 ? [{ code: "sharing_slow", detail: slowSharing(shared.slowGateways) }] : [],
@@ -48,5 +49,5 @@ export default fp(
       stream.stop();
     });
   },
-  { name: "table-stream", dependencies: ["table", "predictions"] },
+  { name: "table-stream", dependencies: ["table", "predictions", "approximate"] },
 );

@@ -30,6 +30,7 @@ export const COUNTERS = [
   "session_hits",
   "session_misses",
   "session_moves",
+  "routed_cut",
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];

@@ -1,5 +1,5 @@
 // Hands the table's frames to every subscriber: deltas soon after a change, a snapshot to whoever begins or lost track.
-import type { PodRegistry } from "../load/pod-registry.js";
+import { isApproximate, type PodRegistry } from "../load/pod-registry.js";
 import type { ColumnRow, Wire } from "../wire.js";
 
 /** Where frames go. */
@@ -119,7 +119,8 @@ export class Publisher {
     const now = performance.now();
     const facts = this.#pods.pods
       .map(
-        (p) => `${p.slot}:${this.#pods.blockTokens(p)}:${p.metrics?.capacityTokens}:${coarse(p.rate.value)}`,
+        (p) =>
+          `${p.slot}:${isApproximate(p)}:${this.#pods.blockTokens(p)}:${p.metrics?.capacityTokens}:${coarse(p.rate.value)}`,
       )
       .join();
     if (facts !== this.#podFacts) {

@@ -16,7 +16,7 @@ import type { Listen } from "../config/load.js";
 import type { Decision } from "../decisions/record.js";
 import { StartError } from "../errors.js";
 import { packageRoot } from "../package-root.js";
-import type { Hello, PredictionRow, Report, Share, Transfers, Wire } from "../wire.js";
+import type { Hello, PredictionRow, Report, Routed, Share, Transfers, Wire } from "../wire.js";
 import type { FrameSink, Publisher } from "./publisher.js";
 
 interface Frame {
@@ -36,6 +36,7 @@ export interface StreamOptions {
   onShare: (share: Share, sink: FrameSink) => void;
   onTransfers: (transfers: Transfers) => void;
   onPredictions: (rows: PredictionRow[]) => void;
+  onRouted: (rows: Routed["rows"]) => void;
 }
 
 /** The frame format that wasm/shared writes. */
@@ -83,8 +84,18 @@ export class StreamServer {
   }
 
   #subscribe(call: Call): void {
-    const { publisher, wire, log, token, onReport, onDecision, onShare, onTransfers, onPredictions } =
-      this.#o;
+    const {
+      publisher,
+      wire,
+      log,
+      token,
+      onReport,
+      onDecision,
+      onShare,
+      onTransfers,
+      onPredictions,
+      onRouted,
+    } = this.#o;
     if (token !== null && !authorized(call.metadata, token)) {
       log.warn({ event_type: "subscribe", peer: call.getPeer() }, "a subscriber had no valid token");
       call.emit("error", { code: status.UNAUTHENTICATED, details: "a bearer token is required" });
@@ -118,6 +129,7 @@ export class StreamServer {
       else if (message.kind === "share") onShare(message, sink);
       else if (message.kind === "transfers") onTransfers(message);
       else if (message.kind === "predictions") onPredictions(message.rows);
+      else if (message.kind === "routed") onRouted(message.rows);
       else onReport(message);
     });
     const gone = () => {

@@ -3,7 +3,7 @@
 import { MAX_PODS } from "../shared/layout";
 import { prefixFind } from "../shared/prefix-table";
 import { liveBuckets, liveSets, liveTable, liveWords } from "../shared/table-reader";
-import { podBlockTokens, podHigh, podKnown } from "./pods";
+import { podApproximate, podBlockTokens, podHigh, podKnown } from "./pods";
 import { speculativeAny, speculativeFind, speculativeTokens } from "./speculative";
 
 // @ts-ignore: decorator
@@ -26,6 +26,12 @@ const blocks: usize = heap.alloc(MAX_PODS << 2); // matched blocks per pod
 const tokens: usize = heap.alloc(MAX_PODS << 2); // predicted cached tokens per pod
 const kept: usize = heap.alloc(MAX_PODS << 2);
 const announced: usize = heap.alloc(MAX_PODS << 2); // matched blocks per pod by the table alone
+// The same as an exact prompt's own hashes have it, while its approximate ones are matched.
+const exactBlocks: usize = heap.alloc(MAX_PODS << 2);
+const exactTokens: usize = heap.alloc(MAX_PODS << 2);
+const exactAnnounced: usize = heap.alloc(MAX_PODS << 2);
+/** Whether the last match has both. */
+let both: bool = false;
 
 /** Predicted cached tokens of pod `i` after `matchPrompt`, floored to its KV block. */
 // @ts-ignore: decorator
@@ -54,8 +60,37 @@ export function matchPut(pod: u32, cachedTokens: u32): void {
 }
 
 export function matchClear(): void {
+  both = false;
   memory.fill(blocks, 0, <usize>podHigh << 2);
   memory.fill(tokens, 0, <usize>podHigh << 2);
+}
+
+/** Puts what an exact prompt matched aside, before its approximate hashes are matched. */
+export function matchAside(): void {
+  const bytes = <usize>podHigh << 2;
+  memory.copy(exactBlocks, blocks, bytes);
+  memory.copy(exactTokens, tokens, bytes);
+  memory.copy(exactAnnounced, announced, bytes);
+}
+
+/** After that: what the exact ones matched counts for all pods that are not known approximately alone. */
+export function matchMerge(): void {
+  both = true;
+  for (let pod: u32 = 0; pod < podHigh; pod++) {
+    if (podApproximate(pod)) continue;
+    const at = <usize>pod << 2;
+    store<u32>(blocks + at, load<u32>(exactBlocks + at));
+    store<u32>(tokens + at, load<u32>(exactTokens + at));
+    store<u32>(announced + at, load<u32>(exactAnnounced + at));
+  }
+}
+
+/** Cached tokens of pod `i` by its announced blocks alone; -1 where some are on their way to it and not announced yet. */
+export function matchPromised(i: u32): i32 {
+  const at = <usize>i << 2;
+  if (load<u32>(blocks + at) != load<u32>(announced + at)) return -1;
+  if (!both || !podApproximate(i)) return matchTokens(i);
+  return load<u32>(exactBlocks + at) == load<u32>(exactAnnounced + at) ? load<u32>(exactTokens + at) : -1;
 }
 
 /**
@@ -116,6 +151,11 @@ export let promptLimit: u32 = 0;
 let promptBlockBytes: u32 = 128;
 let promptBytesPerToken: f64 = 4;
 let promptNowMs: u64 = 0;
+
+/** Says which of a prompt's hashes are those by which the pod that was chosen is known. */
+export function promptKnownBy(hashes: usize): void {
+  promptHashes = hashes;
+}
 
 /** Blocks of the prompt that the table says pod `i` holds. */
 export function matchAnnounced(i: u32): u32 {

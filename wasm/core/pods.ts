@@ -14,6 +14,7 @@ import {
 const NAME_BYTES: usize = 64;
 
 const flags: usize = heap.alloc(MAX_PODS); // bit 0 known, bit 1 ready
+const approximates: usize = heap.alloc(MAX_PODS); // 1: what it announces is not known or not believed
 const roles: usize = heap.alloc(MAX_PODS);
 const models: usize = heap.alloc(MAX_PODS << 1);
 const blockTokens: usize = heap.alloc(MAX_PODS << 2);
@@ -46,6 +47,8 @@ const outUntils: usize = heap.alloc(MAX_PODS << 3); // ns until when the pod is 
 export let podHigh: u32 = 0;
 /** Known pods that are ready and decode. */
 export let podsReady: u32 = 0;
+/** Pods that are only known approximately. */
+export let podsApproximate: u32 = 0;
 
 /** Clears all columns; for the first use and for a new agent. */
 export function podsClear(): void {
@@ -59,6 +62,7 @@ export function podsClear(): void {
   memory.fill(addressSizes, 0, MAX_PODS);
   podHigh = 0;
   podsReady = 0;
+  podsApproximate = 0;
 }
 
 /**
@@ -79,6 +83,7 @@ export function podsRead(p: usize, n: u32, nowNs: u64): bool {
   }
   memory.fill(flags, 0, MAX_PODS);
   podHigh = 0;
+  podsApproximate = 0;
   at = p + 8;
   for (let i: u32 = 0; i < count; i++) {
     const slot = <u32>load<u16>(at);
@@ -98,7 +103,10 @@ export function podsRead(p: usize, n: u32, nowNs: u64): bool {
     }
     memory.copy(names + <usize>slot * NAME_BYTES, at + POD_ROW_BYTES, nameSize);
     store<u8>(nameSizes + slot, <u8>nameSize);
-    store<u8>(flags + slot, 1 | (load<u8>(at, 2) << 1));
+    const approximate = (load<u8>(at, 2) >> 1) & 1;
+    store<u8>(approximates + slot, approximate);
+    podsApproximate += approximate;
+    store<u8>(flags + slot, 1 | ((load<u8>(at, 2) & 1) << 1));
     store<u8>(roles + slot, load<u8>(at, 3));
     store<u16>(models + (<usize>slot << 1), load<u16>(at, 4));
     store<u32>(blockTokens + (<usize>slot << 2), max(load<u32>(at, 8), 1));
@@ -168,6 +176,12 @@ export function podKnown(i: u32): bool {
 @inline
 export function podReady(i: u32): bool {
   return load<u8>(flags + i) == 3;
+}
+/** Whether a pod announces nothing, or nothing that is believed. */
+// @ts-ignore: decorator
+@inline
+export function podApproximate(i: u32): bool {
+  return load<u8>(approximates + i) != 0;
 }
 /** Makes a pod count as not ready until `podsShow`: for one pick. */
 export function podHide(i: u32): void {

@@ -37,6 +37,7 @@ import {
   renderText,
   takeBack,
 } from "./render";
+import { valueDigest } from "./value-digest";
 import { F_CONTENT, F_DROPPED, F_ROLE, F_TEXT, F_TYPE } from "./request-fields";
 
 // Levels of nesting of what stands in a message, in its list of parts, and in a part; the body's object is level 1.
@@ -262,8 +263,11 @@ const TYPE_TEXT: u32 = 1;
 @inline
 const TYPE_OTHER: u32 = 2;
 
+const digest: usize = memory.data(8, 8);
+
 /** One part of a content list: its type and text in any order, the last of each. */
 function renderPart(): bool {
+  const from = at;
   const start = outAt();
   const full = outFull;
   let type: u32 = 0;
@@ -320,6 +324,9 @@ function renderPart(): bool {
     return ok;
   }
   outRewind(start, full);
+  // What it is does not show in the text; where prompts are matched approximately, another one makes them differ.
+  store<u64>(digest, valueDigest(from, <u32>(at - from)));
+  if (type == TYPE_OTHER) literal(digest, 8);
   // A part that is cut off may still become one of text.
   if (ok || type == TYPE_OTHER) inexact(INEXACT_PART);
   return ok;

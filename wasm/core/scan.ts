@@ -12,6 +12,7 @@ import {
   inexact,
   inexactReason,
   joint,
+  literal,
   KIND_END,
   KIND_GENERATE,
   KIND_SYSTEM,
@@ -51,6 +52,8 @@ import {
   F_TOOLS,
   F_USER,
 } from "./request-fields";
+
+import { valueDigest } from "./value-digest";
 
 export { outLen, outPtr } from "./render";
 
@@ -117,6 +120,8 @@ export let streamUsage: bool = false;
 export let reserved: u32 = 0;
 /** Whether the rendered bytes are the prompt's own, as far as they go. */
 export let renderExact: bool = false;
+/** What makes a prompt another one although its rendered bytes do not show it; 0 while they are exact. */
+export let approximateSeed: u64 = 0;
 /** Whether they are the whole prompt. */
 export let promptIsComplete: bool = false;
 
@@ -142,6 +147,7 @@ let messagesAt: usize = 0;
 let toolsAt: usize = 0;
 let inputAt: usize = 0;
 let instructionsAt: usize = 0;
+let toolsTo: usize = 0;
 let fieldReason: u32 = 0;
 /** The prompt's value was there, and its end. */
 let promptSeen: bool = false;
@@ -173,6 +179,7 @@ export function scanRequest(p: usize, n: u32, path: u32, truncated: bool, templa
   streamUsage = false;
   reserved = 0;
   renderExact = false;
+  approximateSeed = 0;
   promptIsComplete = false;
   generation = true;
   thinking = THINKING_UNSET;
@@ -209,6 +216,7 @@ export function scanRequest(p: usize, n: u32, path: u32, truncated: bool, templa
   }
   renderFinish(fieldReason);
   renderExact = inexactReason == 0;
+  if (!renderExact && toolsAt) approximateSeed += valueDigest(toolsAt, <u32>(toolsTo - toolsAt));
   promptIsComplete = whole && promptWhole && !outFull;
   return SCAN_OK;
 }
@@ -295,7 +303,10 @@ function value(field: u32): bool {
       saltTo = at;
       saltCount++;
       // Two salts with the same beginning are two salts.
-      if (c == 0x22 && copyFull) fieldReason |= INEXACT_FIELD;
+      if (c == 0x22 && copyFull) {
+        fieldReason |= INEXACT_FIELD;
+        approximateSeed += valueDigest(start, <u32>(at - start));
+      }
       return ok;
     }
     case F_STREAM:
@@ -327,7 +338,9 @@ function value(field: u32): bool {
     case F_TOOLS: {
       if (api != API_CHAT) return other(c);
       toolsAt = c == 0x6e ? 0 : start;
-      return skipValue(1);
+      const ok = skipValue(1);
+      toolsTo = at;
+      return ok;
     }
     case F_CONTINUE:
       continued = c == 0x74;
@@ -425,8 +438,13 @@ function engineArguments(kind: u32, depth: u32): bool {
 
 /** A field that may change the prompt. An absent optional one and an explicit null are the same to an engine. */
 function other(c: u32): bool {
-  if (c != 0x6e) fieldReason |= INEXACT_FIELD;
-  return skipValue(1);
+  const start = at;
+  const ok = skipValue(1);
+  if (c != 0x6e) {
+    fieldReason |= INEXACT_FIELD;
+    approximateSeed += valueDigest(start, <u32>(at - start));
+  }
+  return ok;
 }
 
 /** Renders what the plain table does not cover by the template's turn program. */
@@ -488,6 +506,8 @@ function takeRaw(): bool {
   inexact(INEXACT_PROMPT_TYPE);
   seek(start);
   promptWhole = skipValue(1);
+  // Token ids, or several prompts: their JSON stands for them where prompts are matched approximately.
+  literal(start, <u32>(at - start));
   return promptWhole;
 }
 

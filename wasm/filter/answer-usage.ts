@@ -136,7 +136,7 @@ export function usageEnd(s: Stream): void {
   if (!s.readsUsage) return;
   s.readsUsage = false;
   if (s.streaming) streamsRead--;
-  if (!s.cachedTokens || !s.textBlockTokens || s.pod < 0) return;
+  if (!s.cachedTokens || !s.compared || s.pod < 0) return;
   const cached = s.cachedTokens - 1;
   const block = podBlockTokens(s.pod);
   const below = ((s.textBlockTokens + block - 1) / block) * block;

@@ -92,6 +92,10 @@ const C_SESSION_MISSES: u32 = 25;
 // @ts-ignore: decorator
 @inline
 const C_SESSION_MOVES: u32 = 26;
+/** Approximate prompts that were not told to the agent as a whole. */
+// @ts-ignore: decorator
+@inline
+export const C_ROUTED_CUT: u32 = 27;
 
 const NAMES: StaticArray<Text> = [
   text("warmgate_decisions_success_total"),
@@ -121,6 +125,7 @@ const NAMES: StaticArray<Text> = [
   text("warmgate_session_affinity_hits_total"),
   text("warmgate_session_affinity_misses_total"),
   text("warmgate_session_affinity_moves_total"),
+  text("warmgate_routed_cut_total"),
 ];
 // Of the VM that reported last: workers of one process hold the same table.
 const MEMORY = text("warmgate_memory_bytes");

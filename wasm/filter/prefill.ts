@@ -242,7 +242,7 @@ function moveTo(s: Stream, pod: u32): void {
   s.pod = <i32>pod;
   s.gauge = gaugeSlot(pod);
   s.predicted = matchTokens(pod);
-  s.announced = s.predicted;
+  s.compared = false;
   countRequest(s.gauge, s.pod, 1);
   writeCandidates(s);
 }

@@ -8,10 +8,24 @@ import {
   pickPassed,
   prefillWork,
 } from "../core/pick";
-import { bestMatch, matchBlocks, matchClear, matchPrompt, matchRestore, matchTokens, matchWeigh } from "../core/match";
+import {
+  bestMatch,
+  matchAside,
+  matchBlocks,
+  matchClear,
+  matchMerge,
+  matchPromised,
+  matchPrompt,
+  matchRestore,
+  matchTokens,
+  matchWeigh,
+  promptKnownBy,
+} from "../core/match";
 import { foundBytesPerToken, foundModel, foundRoot, foundTemplate, modelDefault, modelFind, modelsKnown } from "../core/models";
 import {
+  podApproximate,
   podPendingRequests,
+  podsApproximate,
   podsReady,
   podsShow,
 } from "../core/pods";
@@ -21,6 +35,7 @@ import { factsHeader, factsSet } from "../core/request-facts";
 import { ruleAny, ruleFlags } from "../core/request-rules";
 import { hideFullPods } from "../core/saturation";
 import {
+  approximateSeed,
   cacheKeyLen,
   cacheKeyPtr,
   hasModel,
@@ -136,6 +151,7 @@ import {
   WAITING,
   waitingAdd,
 } from "./streams";
+import { routedAdd } from "./routed-blocks";
 import { keepSubset, SUBSET_EMPTY, SUBSET_NONE } from "./subset";
 import { tableUsable } from "./table-stream";
 
@@ -146,6 +162,13 @@ const SESSION = text("x-session-id");
 @inline
 export const RENDER_BYTES: u32 = 1310720;
 const hashes: usize = heap.alloc((RENDER_BYTES / 64) << 3);
+/** The same under the root of what is only known approximately; made when something is. */
+let approximateHashes: usize = 0;
+/** Whether the prompt that is being routed is known exactly. */
+let exact: bool = false;
+const seed: usize = memory.data(8, 8);
+/** "approxim": the label of the approximate roots' key. */
+const APPROXIMATE: u64 = 0x6d69786f72707061;
 
 /** Seeds of picks. */
 let chanceState: u64 = 0;
@@ -418,21 +441,47 @@ function bodySession(s: Stream): void {
 function schedule(s: Stream, usable: bool, t0: u64): u32 {
   const model = usable && modelsKnown() ? foundModel : ANY_MODEL;
   const promptTokens = <f64>max(outLen, s.bodySize > bodyRead ? s.bodySize : outLen) / foundBytesPerToken;
-  if (!usable || !policyKnown || !renderExact || outLen == 0) {
-    if (usable && policyKnown && !renderExact) count(C_INEXACT);
+  exact = renderExact;
+  const known = usable && policyKnown && outLen > 0 && (exact || modelsKnown() > 0);
+  if (usable && policyKnown && !exact) count(C_INEXACT);
+  if (!known) {
     matchClear();
     return route(s, model, max(promptTokens, 1), sessionSpread(s), 0, t0, debugShown(s) ? now() : t0);
   }
   const root = saltLen ? siphash64(saltKey0 ^ foundRoot, saltKey1, saltPtr, saltLen) : foundRoot;
   const blocks = min(outLen, RENDER_BYTES) / blockBytes;
-  hashBlocks(blockKey, root, outPtr, blocks, blockBytes, hashes);
-  timingHashed(t0);
   const ends = promptIsComplete && blocks * blockBytes == outLen;
-  matchPrompt(hashes, blocks, blockBytes, foundBytesPerToken, ends, t0 / 1000000);
-  routedExtend(t0 / 1000000);
+  if (exact) {
+    hashBlocks(blockKey, root, outPtr, blocks, blockBytes, hashes);
+    timingHashed(t0);
+    matchPrompt(hashes, blocks, blockBytes, foundBytesPerToken, ends, t0 / 1000000);
+    routedExtend(t0 / 1000000);
+  }
+  if (!exact || podsApproximate) approximate(root, blocks, ends, t0 / 1000000);
   // The first block that no pod holds: what many prompts share says nothing of where this one should go.
-  const spread = blocks ? load<u64>(hashes + (<usize>min(blocks - 1, bestMatch()) << 3)) : sessionSpread(s);
+  const first = exact ? hashes : approximateHashes;
+  const spread = blocks ? load<u64>(first + (<usize>min(blocks - 1, bestMatch()) << 3)) : sessionSpread(s);
   return route(s, model, max(promptTokens, 1), spread, blocks, t0, debugShown(s) ? now() : t0);
+}
+
+/**
+ * Matches what is only known approximately: a prompt that is not rendered exactly, or the pods that are not known better.
+ * Its chains have a root of their own, so that nothing exact ever matches.
+ */
+function approximate(root: u64, blocks: u32, ends: bool, nowMs: u64): void {
+  if (!approximateHashes) approximateHashes = heap.alloc((RENDER_BYTES / 64) << 3);
+  store<u64>(seed, exact ? 0 : approximateSeed);
+  const own = siphash64(saltKey0 ^ root, saltKey1 ^ APPROXIMATE, seed, 8);
+  hashBlocks(blockKey, own, outPtr, blocks, blockBytes, approximateHashes);
+  if (exact) matchAside();
+  matchPrompt(approximateHashes, blocks, blockBytes, foundBytesPerToken, ends, nowMs);
+  routedExtend(nowMs);
+  if (exact) matchMerge();
+}
+
+/** The hashes by which the prompt that is being routed is known on `pod`. */
+function hashesOn(pod: u32): usize {
+  return exact && !podApproximate(pod) ? hashes : approximateHashes;
 }
 
 /**
@@ -501,9 +550,11 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   writeCandidates(s);
   s.pod = pod;
   s.predicted = matchTokens(pod);
-  s.announced = s.predicted;
   // Of a prompt that is only known in part, or is shorter than a text block, no answer says whether that was right.
-  if (blocks && promptIsComplete) s.textBlockTokens = <u16>Math.ceil(<f64>blockBytes / foundBytesPerToken);
+  if (blocks && promptIsComplete) {
+    s.textBlockTokens = <u16>Math.ceil(<f64>blockBytes / foundBytesPerToken);
+    if (exact) notePromise(s, pod);
+  }
   // The engine counted the matched part; dense scripts have far more tokens than bytes suggest.
   if (s.predicted) promptTokens = max(promptTokens, <f64>s.predicted + 1);
   s.uncached = blocks ? <u32>max(promptTokens - <f64>s.predicted, 1) : <u32>promptTokens;
@@ -530,6 +581,13 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   return CONTINUE;
 }
 
+/** What the pod's announced blocks promise is compared with the answer, unless some are only on their way to it. */
+function notePromise(s: Stream, pod: u32): void {
+  const promised = matchPromised(pod);
+  s.compared = promised >= 0;
+  s.announced = max(promised, 0);
+}
+
 /** What the policy's program looks at beside the prompt. The adapter's root is 0 when nothing is known of it. */
 function tellFacts(s: Stream, adapterRoot: u64): void {
   if (!chanceState) chanceState = random() | 1;
@@ -547,16 +605,20 @@ let routedBlocks: u32 = 0;
 
 /** Counts on a pod to hold the prompt of `s`, which was routed last. */
 function speculate(s: Stream, pod: u32, t: u64): void {
+  if (!routedBlocks) return;
+  const own = hashesOn(pod);
+  promptKnownBy(own);
+  if (own == approximateHashes) routedAdd(pod, own, routedBlocks, <f64>blockBytes / foundBytesPerToken);
   const first = matchBlocks(pod);
   if (first >= routedBlocks) return;
   if (s.speculation) speculativeAlso(s.speculation, first);
   else {
-    const start = load<u64>(hashes + (<usize>first << 3));
+    const start = load<u64>(own + (<usize>first << 3));
     const tail = promptIsComplete ? outLen - routedBlocks * blockBytes : NO_TAIL;
     s.speculation = speculativeBegin(t / 1000000, first, routedBlocks, matchTokens(pod), start, tail);
     s.ticket = s.speculation;
   }
   for (let j = first; j < routedBlocks; j++) {
-    speculativeAdd(load<u64>(hashes + (<usize>j << 3)), pod, s.speculation);
+    speculativeAdd(load<u64>(own + (<usize>j << 3)), pod, s.speculation);
   }
 }

@@ -119,7 +119,7 @@ function followHost(s: Stream): void {
   s.gauge = slot;
   s.pod = actual;
   s.predicted = 0;
-  s.announced = 0;
+  s.compared = false;
   s.textBlockTokens = 0;
   s.alone = false;
 }
@@ -247,7 +247,7 @@ export function onStreamEnd(s: Stream): void {
   if (s.state == DISPATCHED && s.pod >= 0) {
     if (!s.responseDone) blame(s);
     recordRequest(<u32>s.pod, s.promptTokens, s.predicted);
-    if (s.textBlockTokens) recordAnnounced(s);
+    if (s.compared) recordAnnounced(s);
   }
   usageEnd(s);
   if (s.state == QUEUED) {

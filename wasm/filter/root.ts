@@ -32,6 +32,7 @@ import { prefillMetricsDefine, sendTransfers } from "./prefill-metrics";
 import { sendPredictions } from "./prediction-report";
 import { sendReport } from "./report";
 import { bodySeen, decideOnHeaders, refuseUnread, RENDER_BYTES, resumedBlind, resumingEnds, setArrivalRate } from "./request";
+import { routedBudget, routedSend } from "./routed-blocks";
 import { streamWalk, streamsOwed, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
 import { sharingTick } from "./sharing";
 import { streamIdentify, streamOpen, streamTick, vmId } from "./table-stream";
@@ -108,10 +109,12 @@ export function onTick(): void {
   prefillTick(t);
   inflightReadAll(t);
   decisionsSend();
+  routedSend();
   sharingTick(t);
   if (t - lastSecond >= 1000000000) {
     metricsFlush();
     decisionBudget();
+    routedBudget();
     const decisions = processCounter(C_SUCCESS);
     const seconds = <f64>(t - lastSecond) / 1e9;
     if (lastDecisions && decisions >= lastDecisions) {

@@ -104,6 +104,8 @@ export class Stream {
   prefillGauge: u32;
   /** Tokens that the pod's announced blocks hold of the prompt, whatever was predicted from. */
   announced: u32;
+  /** The answer is compared with that. */
+  compared: bool;
   /** Tokens that a text block may have, as answers are compared; 0 where this one is not. */
   textBlockTokens: u16;
   /** The client asked for the usage at the end of the stream. */

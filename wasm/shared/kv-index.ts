@@ -159,7 +159,13 @@ function growTable(): void {
   logClear();
 }
 
-function join(hash: u64, pod: u32, tokens: u32): void {
+/** Most prefix entries. */
+export function tableLimit(): u32 {
+  return maxEntries;
+}
+
+/** Publishes that a pod holds a text block, which ends after `tokens` tokens. */
+export function join(hash: u64, pod: u32, tokens: u32): void {
   const at = prefixFind(table, tableBuckets, hash);
   const units = min(tokens >> 4, 0xffff);
   if (!at) {
@@ -197,7 +203,8 @@ function join(hash: u64, pod: u32, tokens: u32): void {
   logPut(hash, next);
 }
 
-function leave(hash: u64, pod: u32): void {
+/** Takes that back. */
+export function leave(hash: u64, pod: u32): void {
   const at = prefixFind(table, tableBuckets, hash);
   if (!at) return;
   const meta = load<u32>(at);
@@ -422,7 +429,7 @@ export function indexReset(): void {
 // mask words u32, buckets u32, entries u32, bytes seen u64, tokens seen u64, key check u64, blocks u32, zero u32.
 // @ts-ignore: decorator
 @inline
-const CHECKPOINT_MAGIC: u64 = 0x3330545043544757; // "WGTCPT03"
+const CHECKPOINT_MAGIC: u64 = 0x3430545043544757; // "WGTCPT04"
 // @ts-ignore: decorator
 @inline
 const CHECKPOINT_HEAD: usize = 56;

@@ -144,7 +144,7 @@ export const ROLE_DECODE: u32 = 1;
 @inline
 export const ROLE_PREFILL: u32 = 2;
 
-// Pod row of KIND_PODS: slot u16, flags u8 (bit 0 ready), role u8, model u16, name length u8, address length u8,
+// Pod row of KIND_PODS: slot u16, flags u8 (bit 0 ready, bit 1 only known approximately), role u8, model u16, name length u8, address length u8,
 // kv block tokens u32, capacity tokens u32, waiting u32, running u32, kv usage per mille u32, load age ms u32,
 // prefill tokens per second f64, then name and address bytes, padded to 8.
 // @ts-ignore: decorator
@@ -347,7 +347,7 @@ export const RESERVED_ALLOW: u32 = 1;
 @inline
 export const HELLO_BYTES: u32 = 32;
 
-// Report payload: process id u64, VM id u64, flags u32 (bit 0 lease holder), pod rows u32, 27 counters u64, then per
+// Report payload: process id u64, VM id u64, flags u32 (bit 0 lease holder), pod rows u32, 28 counters u64, then per
 // pod: address length u32, in-flight requests u32, in-flight tokens u64, requests u64, prompt tokens u64, predicted
 // tokens u64, first tokens seen u64, first token time µs u64, uncached tokens of those u64, address padded to 8.
 // @ts-ignore: decorator
@@ -355,10 +355,10 @@ export const HELLO_BYTES: u32 = 32;
 export const REPORT_COUNTERS: u32 = 24;
 // @ts-ignore: decorator
 @inline
-export const REPORT_COUNTER_COUNT: u32 = 27;
+export const REPORT_COUNTER_COUNT: u32 = 28;
 // @ts-ignore: decorator
 @inline
-export const REPORT_HEAD_BYTES: u32 = 240;
+export const REPORT_HEAD_BYTES: u32 = 248;
 // @ts-ignore: decorator
 @inline
 export const REPORT_ROW_BYTES: u32 = 64;
@@ -768,3 +768,15 @@ export const PREDICTIONS_ROW_BYTES: u32 = 256;
 // @ts-ignore: decorator
 @inline
 export const TENANT_OTHERS: u32 = 0xffffffff;
+
+// Routed blocks, filter to agent: prompts that are matched approximately. Payload: rows u32, zero u32, then per prompt:
+// address length u32, blocks u32, tokens of a block f64, address padded to 8, block hashes u64.
+// @ts-ignore: decorator
+@inline
+export const KIND_ROUTED: u16 = 50;
+// @ts-ignore: decorator
+@inline
+export const ROUTED_HEAD_BYTES: u32 = 8;
+// @ts-ignore: decorator
+@inline
+export const ROUTED_ROW_BYTES: u32 = 16;

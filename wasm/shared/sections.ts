@@ -79,7 +79,7 @@ export function reserveRow(bytes: u32): usize {
 
 export function podRow(
   slot: u32,
-  ready: bool,
+  flags: u32,
   role: u32,
   model: u32,
   blockTokens: u32,
@@ -96,7 +96,7 @@ export function podRow(
 ): void {
   const at = reserve(POD_ROW_BYTES + padded(nameLength + addressLength));
   store<u16>(at, <u16>slot);
-  store<u8>(at, ready ? 1 : 0, 2);
+  store<u8>(at, <u8>flags, 2);
   store<u8>(at, <u8>role, 3);
   store<u16>(at, <u16>model, 4);
   store<u8>(at, <u8>nameLength, 6);

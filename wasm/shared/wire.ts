@@ -13,7 +13,7 @@ import {
   indexInit,
   indexLoad,
   indexRemove,
-  indexReset,
+  indexReset as forgetIndex,
   indexSave,
   indexSaveBytes,
   indexStore,
@@ -63,6 +63,7 @@ import {
   KIND_PREDICTIONS,
   KIND_REPORT,
   KIND_RESYNC,
+  KIND_ROUTED,
   KIND_RULES,
   KIND_SNAPSHOT_BEGIN,
   KIND_SNAPSHOT_END,
@@ -88,6 +89,8 @@ import {
   REPORT_COUNTERS,
   REPORT_HEAD_BYTES,
   REPORT_ROW_BYTES,
+  ROUTED_HEAD_BYTES,
+  ROUTED_ROW_BYTES,
   RUN_SETS,
   TRANSFER_COUNTER_COUNT,
   TRANSFERS_COUNTERS,
@@ -98,6 +101,18 @@ import {
 import { SCORE_BYTES, scoreHashes } from "./prefix-score";
 import { prefixBytes } from "./prefix-table";
 import { setMask, setsHigh, setUsed } from "./pod-sets";
+import {
+  approximateBytes,
+  approximateBytesAt,
+  approximateClear,
+  approximateExpire,
+  approximateInit,
+  approximateLoad,
+  approximateOf,
+  approximateSave,
+  approximateSaveBytes,
+  approximateUse,
+} from "./approximate-index";
 import { fnv32 } from "./fnv";
 import { MAX_ADAPTERS, MAX_COLUMNS, MAX_LABEL_BITS, NO_PROFILE } from "./program-layout";
 import { programSize, programWrite } from "./program-writer";
@@ -117,7 +132,7 @@ export {
   turnsJoint,
   templateEnd,
 } from "./sections";
-export { indexClearPod, indexReset };
+export { approximateClear, approximateExpire, approximateOf, indexClearPod };
 export { programBegin, programHeader, programProfile, programOp, programCode, columnRow } from "./program-writer";
 // Enums become exports such as "Op.Queue": Node finds the numbers by name.
 export { Code, Comparison, Handler, Op, Stickiness, Tie, Variable } from "./program-layout";
@@ -174,6 +189,9 @@ export const predictionsHeadBytes: u32 = PREDICTIONS_HEAD_BYTES;
 export const predictionsRowBytes: u32 = PREDICTIONS_ROW_BYTES;
 export const predictionsTenants: u32 = PREDICTIONS_TENANTS;
 export const predictionsTenantBytes: u32 = PREDICTIONS_TENANT_BYTES;
+export const kindRouted: u32 = KIND_ROUTED;
+export const routedHeadBytes: u32 = ROUTED_HEAD_BYTES;
+export const routedRowBytes: u32 = ROUTED_ROW_BYTES;
 export const scoreBytes: u32 = SCORE_BYTES;
 
 export function abort(message: usize, file: usize, line: u32, column: u32): void {
@@ -238,6 +256,7 @@ export function init(bytes: u32, maxEntries: u32, leaderId: u64, start: u64): vo
   startMs = start;
   out = heap.alloc(MAX_PAYLOAD + HEAD_BYTES);
   indexInit(blockKey, bytes, maxEntries);
+  approximateInit();
 }
 
 /** Key number `label`: the first half of the secret keys a hash of the second half and the label. */
@@ -294,6 +313,18 @@ export function storeKnownBlocks(pod: u32, tier: u32, count: u32): u32 {
 
 export function removeBlocks(pod: u32, tier: u32, count: u32): u32 {
   return indexRemove(pod, tier, input, count);
+}
+
+/** A prompt went to a pod: `count` approximate block hashes at the input buffer (approximate-index.ts). */
+export function useApproximate(pod: u32, count: u32, tokensPerBlock: f64, limit: u32, seconds: u32): void {
+  usePod(pod);
+  approximateUse(pod, input, count, tokensPerBlock, limit, seconds);
+}
+
+/** Forgets everything. */
+export function indexReset(): void {
+  forgetIndex();
+  approximateInit();
 }
 
 /** Tells the index of a pod slot before it has blocks, so that masks are wide enough. */
@@ -511,7 +542,7 @@ export function statRefused(): u64 {
   return refused;
 }
 export function statBytes(): f64 {
-  return indexBytes();
+  return indexBytes() + <f64>approximateBytes();
 }
 export function statBytesSeen(): u64 {
   return bytesSeen;
@@ -557,9 +588,11 @@ export function reseal(n: u32): void {
 /** Writes a checkpoint behind an 8-byte checksum; returns its address. `checkpointBytes` is its length. */
 export let checkpointBytes: u32 = 0;
 export function checkpoint(): usize {
-  const n = indexSaveBytes();
+  const approximate = approximateSaveBytes();
+  const n = approximate + indexSaveBytes();
   const p = heap.alloc(n + 8);
-  indexSave(p + 8);
+  approximateSave(p + 8);
+  indexSave(p + 8 + approximate);
   store<u64>(p, checksum(p + 8, n));
   checkpointBytes = <u32>n + 8;
   return p;
@@ -568,5 +601,8 @@ export function checkpoint(): usize {
 /** Takes a checkpoint of `n` bytes at the input buffer; false when it is damaged or of another key or format. */
 export function restore(n: u32): bool {
   if (n < 8 || load<u64>(input) != checksum(input + 8, n - 8)) return false;
-  return indexLoad(input + 8, n - 8);
+  const approximate = n < 16 ? n : <u32>approximateBytesAt(input + 8);
+  if (approximate > n - 8 || !indexLoad(input + 8 + approximate, n - 8 - approximate)) return false;
+  approximateLoad(input + 8);
+  return true;
 }
