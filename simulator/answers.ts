@@ -13,6 +13,8 @@ export interface AnswerHead {
   /** Seconds since the epoch. */
   created: number;
   blockSize: number;
+  /** What it says was cached although it was not; null = the truth. */
+  saysCached: number | null;
 }
 
 function usageFields(usage: Usage, head: AnswerHead, chat: boolean): object {
@@ -22,7 +24,7 @@ function usageFields(usage: Usage, head: AnswerHead, chat: boolean): object {
     total_tokens: usage.promptTokens + usage.completionTokens,
     completion_tokens: usage.completionTokens,
     prompt_tokens_details: {
-      cached_tokens: usage.cachedTokens,
+      cached_tokens: head.saysCached ?? usage.cachedTokens,
       created_cache_tokens: chat ? Math.max(0, cacheable - usage.cachedTokens) : null,
       multimodal_tokens: null,
     },

@@ -37,6 +37,8 @@ export class EventPublisher {
   /** Place of the oldest batch once the buffer is full. */
   #oldest = 0;
   #published = 0;
+  /** What is published is lost, also to replays, and leaves no hole in the numbers. */
+  losing = false;
   readonly #queue: Buffer[][] = [];
   #sending = false;
   #closed = false;
@@ -65,7 +67,7 @@ export class EventPublisher {
 
   /** Sends a batch to every subscriber and keeps it for replay. */
   publish(payload: Buffer): void {
-    if (this.#closed) return;
+    if (this.#closed || this.losing) return;
     const sequence = Buffer.allocUnsafe(8);
     sequence.writeUInt32BE(Math.floor(this.#published / 0x1_0000_0000), 0);
     sequence.writeUInt32BE(this.#published >>> 0, 4);

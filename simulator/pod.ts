@@ -79,6 +79,8 @@ export class Pod {
   readonly metrics: PodMetrics;
   readonly stats = new PodStats();
   readonly lag = new EventLoopLag();
+  /** Cached tokens that answers say in place of the truth; null = they say the truth. */
+  saysCached: number | null = null;
   readonly firstTokenLag = new LagHistogram();
   /** Longest prompt and answer together, tokens: what the model takes or the cache holds. */
   readonly maxModelLen: number;

@@ -56,7 +56,13 @@ function generate(exchange: Exchange, request: GenerationRequest, prefix: string
   const asked = exchange.request.headers["x-request-id"];
   const id = typeof asked === "string" && asked !== "" ? asked : randomBytes(8).toString("hex");
   const { model, blockSize } = pod.options;
-  const head = { id: `${prefix}-${id}`, model, created: Math.floor(Date.now() / 1000), blockSize };
+  const head = {
+    id: `${prefix}-${id}`,
+    model,
+    created: Math.floor(Date.now() / 1000),
+    blockSize,
+    saysCached: pod.saysCached,
+  };
   const sink = (request.stream ? streamedAnswer : wholeAnswer)(response, request, head);
   const session = exchange.request.headers["x-session-id"];
   const cancel = pod.generate(request, exchange.arrivedAt, typeof session === "string" ? session : "", sink);
@@ -139,6 +145,14 @@ function resetStats({ pod }: Exchange): unknown {
   return { success: true };
 }
 
+/** Makes the pod lose its events (`loseEvents`) or say a figure that is not true (`cachedTokens`), until told otherwise. */
+function faults({ pod, body }: Exchange): unknown {
+  const { loseEvents, cachedTokens } = body as Fields;
+  if (typeof loseEvents === "boolean") pod.publisher.losing = loseEvents;
+  if (cachedTokens === null || typeof cachedTokens === "number") pod.saysCached = cachedTokens;
+  return { loseEvents: pod.publisher.losing, cachedTokens: pod.saysCached };
+}
+
 function pull({ pod, request, response, body }: Exchange): void {
   const { engine_id: engineId, request_id: requestId } = body as Fields;
   const cancel = pod.servePull(String(engineId), String(requestId), (read) => {
@@ -176,6 +190,7 @@ const routes: Record<string, Partial<Record<string, Handler>>> = {
   "/kv_event_sources": { GET: json(eventSources) },
   "/sim/stats": { GET: json(simStats) },
   "/sim/kv/pull": { POST: pull },
+  "/sim/faults": { POST: json(faults) },
   "/sim/stats/reset": { POST: json(resetStats) },
 };
 

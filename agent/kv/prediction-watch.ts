@@ -54,8 +54,7 @@ export class PredictionWatch {
     for (const { tag, answers, right } of row.tenants)
       if (answers > 0) this.#evidence.add(tag, answers, right, now);
     const { tenants, all } = this.#evidence.judge(now);
-    if (tenants === "apart") this.#answersApart = true;
-    else if (all === "apart") this.#answersApart = true;
+    if (all === "apart") this.#answersApart = true;
     else if (all === "together") {
       this.#answersApart = false;
       this.#over = 0;

@@ -5,7 +5,7 @@
 export const NEEDED_ANSWERS = 200;
 export const NEEDED_TENANTS = 3;
 export const WINDOW_MS = 60_000;
-const BUCKET_MS = 5000;
+const BUCKET_MS = 1000;
 /** Answers from which a tenant's share says something. */
 export const TENANT_ANSWERS = 10;
 /** Tenants that are told apart; all others count as one. */
@@ -45,14 +45,17 @@ export class TenantEvidence {
     this.#buckets.length = 0;
   }
 
-  /** Whether most tenants agree, and at least NEEDED_TENANTS; and what all answers say together. */
+  /**
+   * What most tenants' answers say, NEEDED_TENANTS at least, and what all say together: by the latest that suffice, so
+   * that a change is not outweighed by what was before.
+   */
   judge(now: number): { tenants: Verdict; all: Verdict } {
     while (this.#buckets.length > 0 && now - this.#buckets[0]!.from > WINDOW_MS) this.#buckets.shift();
     const tenants = new Map<number, Count>();
     let answers = 0;
     let right = 0;
-    for (const bucket of this.#buckets)
-      for (const [tag, count] of bucket.tenants) {
+    for (let i = this.#buckets.length - 1; i >= 0; i--) {
+      for (const [tag, count] of this.#buckets[i]!.tenants) {
         const sum = tenants.get(tag) ?? { answers: 0, right: 0 };
         sum.answers += count.answers;
         sum.right += count.right;
@@ -60,18 +63,28 @@ export class TenantEvidence {
         answers += count.answers;
         right += count.right;
       }
+      if (answers >= NEEDED_ANSWERS && shares(tenants).length >= NEEDED_TENANTS) break;
+    }
     if (answers < NEEDED_ANSWERS) return { tenants: "unclear", all: "unclear" };
-    const shares = [...tenants.values()]
-      .filter((count) => count.answers >= TENANT_ANSWERS)
-      .map((count) => count.right / count.answers);
-    const most = (n: number) => n >= NEEDED_TENANTS && n * 2 > shares.length;
-    const verdict = (share: number): Verdict =>
-      share < APART ? "apart" : share >= TOGETHER ? "together" : "unclear";
-    const verdicts = shares.map(verdict);
-    const count = (wanted: Verdict) => verdicts.filter((v) => v === wanted).length;
+    const verdicts = shares(tenants).map(verdict);
+    const most = (wanted: Verdict) => {
+      const n = verdicts.filter((v) => v === wanted).length;
+      return n >= NEEDED_TENANTS && n * 2 > verdicts.length;
+    };
     return {
-      tenants: most(count("apart")) ? "apart" : most(count("together")) ? "together" : "unclear",
+      tenants: most("apart") ? "apart" : most("together") ? "together" : "unclear",
       all: verdict(right / answers),
     };
   }
+}
+
+/** Shares of right answers of the tenants with enough of them. */
+function shares(tenants: ReadonlyMap<number, Count>): number[] {
+  return [...tenants.values()]
+    .filter((count) => count.answers >= TENANT_ANSWERS)
+    .map((count) => count.right / count.answers);
+}
+
+function verdict(share: number): Verdict {
+  return share < APART ? "apart" : share >= TOGETHER ? "together" : "unclear";
 }

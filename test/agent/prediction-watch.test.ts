@@ -93,6 +93,13 @@ describe("a pod's answers against what was promised", () => {
     expect(three.fallen).toBeNull();
   });
 
+  test("are judged by the latest that suffice, not by what was before", () => {
+    const watch = new PredictionWatch();
+    for (let s = 0; s < 50; s++) watch.take(row([1, 2, 3].map((tag) => [tag, 100, 100])), s * 1000);
+    watch.take(row([1, 2, 3].map((tag) => [tag, 100, 0])), 50_000);
+    expect(watch.fallen).toBe("answers");
+  });
+
   test("with a quarter of them wrong at most leave it alone", () => {
     const watch = new PredictionWatch();
     watch.take(row([1, 2, 3].map((tag) => [tag, 100, 75])), 1000);
