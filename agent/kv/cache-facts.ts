@@ -2,7 +2,7 @@
 import type { Pod, PodRegistry } from "../load/pod-registry.js";
 import type { Wire } from "../wire.js";
 
-export type PodCacheStatus = "ok" | "catching_up" | "suspect" | "no_events" | "not_ready";
+export type PodCacheStatus = "ok" | "catching_up" | "suspect" | "fallen" | "no_events" | "not_ready";
 
 const TOP_BLOCKS = 20;
 
@@ -85,6 +85,7 @@ export class CacheFacts {
 function statusOf(pod: Pod): PodCacheStatus {
   if (!pod.ready) return "not_ready";
   if (!pod.feed) return "no_events";
+  if (pod.predictions.fallen !== null) return "fallen";
   if (pod.index.suspect || pod.feed.partial) return "suspect";
   return pod.feed.state === "live" ? "ok" : "catching_up";
 }

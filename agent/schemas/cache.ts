@@ -95,6 +95,7 @@ export const PodCacheSchema = Type.Object({
       Type.Literal("ok"),
       Type.Literal("catching_up"),
       Type.Literal("suspect"),
+      Type.Literal("fallen"),
       Type.Literal("no_events"),
       Type.Literal("not_ready"),
     ],
