@@ -123,6 +123,14 @@ describe("a split", () => {
     expect(send(slow.host, chat(long("a", 40_000))).action).toBe(CONTINUE);
   });
 
+  test("does not pay for a prompt that is computed sooner than blocks are asked for and moved", async () => {
+    const { host } = await split({ mode: "pays", stallWeight: 0.25 }, (rows) => {
+      for (const row of rows) if (row.role === "decode") row.running = 4;
+    });
+    expect(send(host, chat(long("short", 300))).action).toBe(CONTINUE);
+    expect(send(host, chat(long("long", 12_000))).action).toBe(STOP);
+  });
+
   test("goes to the prefill pod that holds the prefix", async () => {
     for (const pod of [2, 3]) {
       const { agent, host } = await split();
