@@ -136,7 +136,6 @@ export class Engine {
       },
     );
     closeSync(output);
-    standBack(child.pid!);
     running.add(child);
     this.#child = child;
     let ended = false;
@@ -153,6 +152,8 @@ export class Engine {
       }
       await new Promise((wake) => setTimeout(wake, 250));
     }
+    // Not before: importing torch would take minutes on a busy machine.
+    standBack(child.pid!);
   }
 
   async healthy(): Promise<boolean> {
