@@ -139,6 +139,7 @@ describe("a prompt that is not rendered exactly", () => {
     expect(ask(hosts[1]!, chat(long("hello"))).predicted).toBe(0);
     expect(ask(hosts[1]!, chat(long("hello"), { tools: tools("g") })).predicted).toBe(0);
     expect(ask(hosts[1]!, { ...inexact, documents: [{ text: "d" }] }).predicted).toBe(0);
+    expect(ask(hosts[1]!, { ...inexact, chat_template_kwargs: { a: 1 } }).predicted).toBe(0);
     agent.cache(0, renderChatml(chat(long("exact")).messages as never));
     exchange();
     expect(ask(hosts[1]!, chat(long("exact"))).predicted).toBeGreaterThan(3500);

@@ -347,8 +347,11 @@ function value(field: u32): bool {
       return skipValue(1);
     case F_INERT:
       return skipValue(1);
-    case F_TEMPLATE_ARGUMENTS:
-      return templateArguments(c);
+    case F_TEMPLATE_ARGUMENTS: {
+      const ok = templateArguments(c);
+      if (thinking != THINKING_UNSET) approximateSeed += valueDigest(start, <u32>(at - start));
+      return ok;
+    }
     case F_INERT_EMPTY: {
       const ok = skipValue(1);
       const empty = c == 0x7b && load<u8>(afterSpace(start + 1)) == 0x7d;
