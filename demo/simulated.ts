@@ -1,5 +1,6 @@
 // The demo's traffic in `warmgate simulate`: the same requests, token by token, through the same policy and pods.
 
+import { H200_8B } from "../simulate/cost-model.js";
 import { faster, measuredEngine } from "../simulate/engine.js";
 import { findPolicy } from "../simulate/policies.js";
 import { type Summary, summarize } from "../simulate/report.js";
@@ -7,7 +8,6 @@ import type { Load, SimRequest } from "../simulate/request.js";
 import { run } from "../simulate/run.js";
 import { hashBlocks, rootHash } from "../simulator/block-hash.js";
 import { renderChat } from "../simulator/chat-template.js";
-import { H200_8B } from "../simulator/cost-model.js";
 import type { Tokenizer } from "../simulator/tokenizer.js";
 import type { Workload } from "./workload.js";
 

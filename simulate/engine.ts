@@ -1,5 +1,5 @@
 // What one step of a simulated engine costs. docs/simulate.md has the sources of the constants.
-import { type CostModel, H200_8B } from "../simulator/cost-model.js";
+import { type CostModel, H200_8B } from "./cost-model.js";
 
 export interface Engine {
   name: string;

@@ -1,8 +1,8 @@
 // Continuous batching on a simulated clock. A step is planned when the one before it has ended and takes what the cost
 // model says; timers only notice that simulated time has passed, so a late one delays what a client sees once and is
 // never added up.
-import type { CostModel } from "./cost-model.js";
-import { StepWork } from "./cost-model.js";
+import type { CostModel } from "../simulate/cost-model.js";
+import { StepWork } from "../simulate/cost-model.js";
 import type { AnswerWriter } from "./generated-text.js";
 import type { Scheduler } from "./scheduler.js";
 import type { Sequence } from "./sequence.js";

@@ -2,7 +2,7 @@
 // Command line of the simulated vLLM pod.
 import type { AddressInfo } from "node:net";
 import { Command, InvalidArgumentError, Option } from "commander";
-import { COST_MODELS, type CostModel } from "./cost-model.js";
+import { COST_MODELS, type CostModel } from "../simulate/cost-model.js";
 import { Pod, type PodOptions } from "./pod.js";
 import { createPodServer } from "./server.js";
 import { Tokenizer } from "./tokenizer.js";

@@ -1,6 +1,7 @@
 // One simulated vLLM: tokenizer, engine, KV cache, events and metrics, without HTTP.
+
+import type { CostModel } from "../simulate/cost-model.js";
 import { BlockPool } from "./block-pool.js";
-import type { CostModel } from "./cost-model.js";
 import { Engine } from "./engine.js";
 import { EventBatch, type EventFormat, type HashFormat } from "./event-batch.js";
 import { EventLoopLag, LagHistogram } from "./event-loop-lag.js";

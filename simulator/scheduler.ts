@@ -1,7 +1,8 @@
 // Which sequences run in a step and with how many tokens, as vLLM V1 decides it (vllm/v1/core/sched/scheduler.py):
 // running sequences first in order of admission, then waiting ones first come first served, within a token budget.
+
+import type { StepWork } from "../simulate/cost-model.js";
 import type { BlockPool } from "./block-pool.js";
-import type { StepWork } from "./cost-model.js";
 import type { EventBatch } from "./event-batch.js";
 import type { Sequence } from "./sequence.js";
 

@@ -125,7 +125,7 @@ export class RenderTarget implements Target {
     const x = module.x;
     const out = x["outSize"]!() >>> 0;
     if (!truncated && (x["exact"]!() === 1) !== w.exact) say(`exact is ${x["exact"]!()} (${x["why"]!()})`);
-    if (!w.exact || status !== 0 || (truncated && !w.once)) return;
+    if (!w.exact || status !== 0 || (truncated && (!w.once || x["exact"]!() !== 1))) return;
     const complete = x["complete"]!() === 1;
     if (!truncated && !complete && module.capacity === CAPACITIES[0])
       say("not complete, with room for everything");

@@ -134,6 +134,8 @@ export class ScanTarget implements Target {
     const w = this.#writer;
     const { module } = this.#modules[small]!;
     if (this.#case(module, api, blob, n, true) !== OK || !w.exact || !w.once) return;
+    // A list that ends in the open may be one of token ids, whose JSON stands for them.
+    if (module.x["exact"]!() !== 1) return;
     const out = module.x["outSize"]!() >>> 0;
     if (out > w.wantSize || !same(module.memory, module.outAt, w.want, out))
       this.#fault("a cut body gives no beginning of the prompt", w.body, n, api, true);

@@ -2,9 +2,9 @@
 import { expect, test } from "vitest";
 import { loadOf } from "../../demo/simulated.js";
 import { kneeWorkload, mixedWorkload, Words } from "../../demo/workload.js";
+import { H200_8B, StepWork } from "../../simulate/cost-model.js";
 import { ENGINES, faster, stepSeconds } from "../../simulate/engine.js";
 import { renderChat } from "../../simulator/chat-template.js";
-import { H200_8B, StepWork } from "../../simulator/cost-model.js";
 import { Tokenizer } from "../../simulator/tokenizer.js";
 
 const tokenizer = Tokenizer.load();

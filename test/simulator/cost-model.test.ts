@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { H200_8B, StepWork } from "../../simulator/cost-model.js";
+import { H200_8B, StepWork } from "../../simulate/cost-model.js";
 
 const CHUNK = 8192;
 

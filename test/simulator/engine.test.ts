@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
+import { H200_8B } from "../../simulate/cost-model.js";
 import { BlockPool } from "../../simulator/block-pool.js";
-import { H200_8B } from "../../simulator/cost-model.js";
 import { Engine } from "../../simulator/engine.js";
 import { EventBatch } from "../../simulator/event-batch.js";
 import { AnswerWriter } from "../../simulator/generated-text.js";

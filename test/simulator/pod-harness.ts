@@ -1,7 +1,7 @@
 // Starts a simulated pod in this process on free ports.
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
-import { H200_8B } from "../../simulator/cost-model.js";
+import { H200_8B } from "../../simulate/cost-model.js";
 import { Pod, type PodOptions } from "../../simulator/pod.js";
 import { createPodServer } from "../../simulator/server.js";
 import { Tokenizer } from "../../simulator/tokenizer.js";

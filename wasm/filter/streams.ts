@@ -123,16 +123,16 @@ export class Stream {
 // Behind the fields: the session id, the request id, the trace id.
 // @ts-ignore: decorator
 @inline
-const SESSION_AT: usize = 192;
+const SESSION_AT: usize = (offsetof<Stream>() + 7) & ~7;
 // @ts-ignore: decorator
 @inline
-const REQUEST_ID_AT: usize = 320;
+const REQUEST_ID_AT: usize = SESSION_AT + 128;
 // @ts-ignore: decorator
 @inline
-const TRACE_AT: usize = 384;
+const TRACE_AT: usize = REQUEST_ID_AT + 64;
 // @ts-ignore: decorator
 @inline
-const STREAM_BYTES: usize = 416;
+const STREAM_BYTES: usize = TRACE_AT + 32;
 // @ts-ignore: decorator
 @inline
 export const REQUEST_ID_MAX: u32 = 64;
