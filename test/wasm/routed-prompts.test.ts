@@ -15,7 +15,7 @@ const next = (name: string) => [
   message("user", words(name, 700)),
 ];
 
-/** Two workers of one process that know of each other. */
+/** Two workers of one process that have had a request each, and know that of each other. */
 async function workers(pods = 1) {
   const agent = await TestAgent.create(pods);
   const process = new Process();
@@ -25,6 +25,7 @@ async function workers(pods = 1) {
     for (const host of hosts) host.tick(ms);
   };
   pass(5);
+  for (const host of hosts) host.chat({ model: "m", messages: [message("user", "hello")] }).end();
   pass(1005);
   pass(1005);
   return { agent, hosts, pass };

@@ -31,6 +31,7 @@ import { queueForget } from "./queue";
 import { recordAnnounced } from "./prediction-report";
 import { prefillEnd, prefillResponse, prefillUsed, sidecarPrefillEnds } from "./prefill";
 import { routedAnswered, routedDrop } from "./routed-prompts";
+import { workersServing } from "./worker-roster";
 import { recordFirstToken, recordRequest } from "./report";
 import { debugShown } from "./request-controls";
 import {
@@ -156,7 +157,7 @@ function answerCounted(s: Stream): void {
 
 /** Tells the other workers that the answer is over. Idempotent. */
 function answerOver(s: Stream, counted: u32): void {
-  routedAnswered(s.ticket, counted, now() / 1000000);
+  if (workersServing() > 1) routedAnswered(s.ticket, counted, now() / 1000000);
   s.ticket = 0;
 }
 

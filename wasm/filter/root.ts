@@ -33,7 +33,7 @@ import { sendPredictions } from "./prediction-report";
 import { sendReport } from "./report";
 import { bodySeen, decideOnHeaders, refuseUnread, RENDER_BYTES, resumedBlind, resumingEnds, setArrivalRate } from "./request";
 import { routedBudget, routedSend } from "./routed-blocks";
-import { streamWalk, streamsOwed, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
+import { streamsEver, streamWalk, streamsOwed, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
 import { sharingTick } from "./sharing";
 import { streamIdentify, streamOpen, streamTick, vmId } from "./table-stream";
 import { rosterLeave, rosterSign } from "./worker-roster";
@@ -101,7 +101,7 @@ export function onTick(): void {
     if (!started) return;
     lastSecond = t;
     // At once, so that a VM that is lost in its first second is missed, too.
-    rosterSign(vmId, t / 1000000);
+    rosterSign(vmId, t / 1000000, false);
   }
   if (<usize>bodyRead > memoryLimit()) memoryInit(bodyRead + 1048576);
   streamTick(t);
@@ -123,7 +123,7 @@ export function onTick(): void {
     }
     lastDecisions = decisions;
     lastSecond = t;
-    rosterSign(vmId, t / 1000000);
+    rosterSign(vmId, t / 1000000, streamsEver());
     expireBlocks(t);
     if (streamOpen()) {
       sendPredictions();

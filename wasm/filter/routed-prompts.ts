@@ -11,7 +11,7 @@ import { OK } from "./abi/types";
 import { gaugeSlotOf } from "./gauge-slots";
 import { getShared, resultAt, resultSize, setShared } from "./host";
 import { vmId } from "./table-stream";
-import { workersKnown } from "./worker-roster";
+import { workersServing } from "./worker-roster";
 
 // Record: hash of the first block u64, expiry ms u64, VM id u64, its ticket u32, gauge slot of the pod + 1 u16, unused
 // u16, blocks of the prompt before the record's u32, its blocks u32, tokens of those before u32, tokens of all u32 (0 =
@@ -33,10 +33,13 @@ const MOST_HASHES: u32 = 512;
 // @ts-ignore: decorator
 @inline
 const KEYS: u32 = 4096;
-/** Records that one prompt asks for. */
+/** Records that one prompt asks for, and how many of them in vain: each costs a call into the host and a copy. */
 // @ts-ignore: decorator
 @inline
 const LOOKS: u32 = 6;
+// @ts-ignore: decorator
+@inline
+const MISSES: u32 = 2;
 
 const record: usize = heap.alloc(HEAD + (MOST_HASHES << 3));
 /** "warmgate.routed." and three hexadecimal digits, which `keyOf` writes. */
@@ -56,7 +59,7 @@ export function routedTell(ticket: u32, pod: u32, first: u32, blocks: u32, token
   const slot = gaugeSlotOf(pod);
   const added = blocks - first;
   const hashes = hashesOf(added);
-  if (workersKnown() < 2 || !slot || added == 0 || hashes > MOST_HASHES) return;
+  if (workersServing() < 2 || !slot || added == 0 || hashes > MOST_HASHES) return;
   const start = load<u64>(promptHashes + (<usize>first << 3));
   store<u64>(record, start);
   store<u64>(record, nowMs + SPECULATIVE_MS, 8);
@@ -85,7 +88,7 @@ export function routedDrop(ticket: u32): void {
 }
 
 function amend(ticket: u32, counted: u32, expiryMs: u64): void {
-  const start = workersKnown() < 2 ? 0 : ticketStart(ticket);
+  const start = workersServing() < 2 ? 0 : ticketStart(ticket);
   if (!start || !read(start) || load<u64>(record, 16) != vmId || load<u32>(record, 24) != ticket) return;
   store<u64>(record, min(load<u64>(record, 8), expiryMs), 8);
   store<u32>(record, counted, 44);
@@ -112,13 +115,19 @@ function blocksTo(i: u32, added: u32): u32 {
 
 /** Goes on where the match of a prompt ended, with what other workers told. */
 export function routedExtend(nowMs: u64): void {
-  if (workersKnown() < 2) return;
+  if (workersServing() < 2) return;
   let below: u32 = 0xffffffff;
+  let misses: u32 = 0;
   for (let looks: u32 = 0; looks < LOOKS; looks++) {
     const from = longestBelow(below);
     if (from < 0) return;
-    // A pod that goes on may go on again, from a later block.
-    below = from < <i32>promptLimit && extend(<u32>from, nowMs) ? 0xffffffff : <u32>from;
+    if (from < <i32>promptLimit && extend(<u32>from, nowMs)) {
+      // A pod that goes on may go on again, from a later block.
+      below = 0xffffffff;
+    } else {
+      if (++misses == MISSES) return;
+      below = <u32>from;
+    }
   }
 }
 

@@ -233,6 +233,11 @@ export function streamFind(id: u32): Stream | null {
   return null;
 }
 
+/** Whether there was ever a request. */
+export function streamsEver(): bool {
+  return chunkCount > 0;
+}
+
 /** Ends a record. */
 export function streamDrop(s: Stream): void {
   setOwed(s, false);

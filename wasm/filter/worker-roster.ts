@@ -8,7 +8,7 @@ import { ERAS, inflightEmpty, inflightEnter } from "./inflight";
 import { C_LOST_VMS, count } from "./metrics";
 
 // Record: era u32, 1 when the other eras' gauges are known to be empty u32, ms since when both are as they are u64, then
-// rows of VM id u64, ms of its last sign u64.
+// rows of VM id u64, ms of its last sign u64, whose top bit says that it has had a request (SERVES).
 const KEY = text("warmgate.roster");
 // @ts-ignore: decorator
 @inline
@@ -38,15 +38,20 @@ const FOLLOWED_MS: u64 = 6000;
 @inline
 const REST_MS: u64 = 1000;
 
+// @ts-ignore: decorator
+@inline
+const SERVES: u64 = 1 << 63;
+
 const roster: usize = heap.alloc(HEAD + MAX_ROWS * ROW);
 let rows: u32 = 0;
+let serving: u32 = 0;
 let cas: u32 = 0;
 let era: u32 = 0;
 let known: bool = false;
 
-/** How many VMs had signed when this one looked last; 0 before that. */
-export function workersKnown(): u32 {
-  return rows;
+/** How many VMs had requests when this one looked last: all workers but the main thread's VM, which never has any. */
+export function workersServing(): u32 {
+  return serving;
 }
 
 function read(): bool {
@@ -80,11 +85,12 @@ function strike(i: u32): void {
   if (i != rows) memory.copy(row(i), row(rows), ROW);
 }
 
-/** Signs for `vm`, strikes off the lost, and follows the era; once a second from the tick. */
-export function rosterSign(vm: u64, nowMs: u64): void {
+/** Signs for `vm`, which `serves` once it has had a request, strikes off the lost, and follows the era; once a second from the tick. */
+export function rosterSign(vm: u64, nowMs: u64, serves: bool): void {
   for (let tries = 0; tries < 4; tries++) {
     if (!read()) return;
-    const signed = sign(vm, nowMs);
+    const signed = sign(vm, serves ? nowMs | SERVES : nowMs);
+    countServing();
     const lost = strikeLost(vm, nowMs);
     const settled = lost == 0 && settle(nowMs);
     if (!signed && !lost && !settled) return;
@@ -98,14 +104,21 @@ export function rosterSign(vm: u64, nowMs: u64): void {
 }
 
 /** False when there is no room for one more VM. */
-function sign(vm: u64, nowMs: u64): bool {
+function sign(vm: u64, mark: u64): bool {
   let i: u32 = 0;
   while (i < rows && load<u64>(row(i)) != vm) i++;
   if (i == MAX_ROWS) return false;
   if (i == rows) rows++;
   store<u64>(row(i), vm);
-  store<u64>(row(i), nowMs, 8);
+  store<u64>(row(i), mark, 8);
   return true;
+}
+
+function countServing(): void {
+  serving = 0;
+  for (let i: u32 = 0; i < rows; i++) {
+    if (load<u64>(row(i), 8) & SERVES) serving++;
+  }
 }
 
 /** Strikes off who has not signed, which begins an era; returns how many they are. */
@@ -114,7 +127,7 @@ function strikeLost(vm: u64, nowMs: u64): u32 {
   if (!load<u32>(roster, SETTLED) || nowMs < load<u64>(roster, SINCE) + REST_MS) return 0;
   let lost: u32 = 0;
   for (let i: u32 = 0; i < rows; ) {
-    if (load<u64>(row(i)) != vm && nowMs > load<u64>(row(i), 8) + LOST_MS) {
+    if (load<u64>(row(i)) != vm && nowMs > (load<u64>(row(i), 8) & ~SERVES) + LOST_MS) {
       strike(i);
       lost++;
     } else i++;
