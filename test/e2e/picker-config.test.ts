@@ -316,9 +316,14 @@ test("an llm-d and an older configuration load, and route as their formulas say"
 }, 120_000);
 
 test("what the agent recorded of these decisions comes out the same again, by the program of each policy", async () => {
-  const { decisions, programs } = (await app.inject("/api/v1/decisions?limit=1000&replay=true")).json();
+  // Workers send their records with a tick.
+  const recorded = async () => {
+    const { decisions, programs } = (await app.inject("/api/v1/decisions?limit=1000&replay=true")).json();
+    return { programs, decisions: decisions.filter((d: { reason: string }) => d.reason === "routed") };
+  };
+  await waitFor("a record of each decision", async () => (await recorded()).decisions.length >= 8);
+  const { decisions: routed, programs } = await recorded();
   expect(Object.keys(programs).length).toBeGreaterThanOrEqual(2);
-  const routed = decisions.filter((d: { reason: string }) => d.reason === "routed");
   const report = await replay({ decisions: routed, programs });
   expect(report.decisions.filter((d) => d.outcome !== "same")).toEqual([]);
   expect(report.same).toBeGreaterThanOrEqual(8);

@@ -42,14 +42,23 @@ const REST_MS: u64 = 1000;
 @inline
 const SERVES: u64 = 1 << 63;
 
+/** A VM is new for so long. */
+// @ts-ignore: decorator
+@inline
+const NEW_MS: u64 = 10000;
+
 const roster: usize = heap.alloc(HEAD + MAX_ROWS * ROW);
 let rows: u32 = 0;
 let serving: u32 = 0;
+let firstSignMs: u64 = 0;
 let cas: u32 = 0;
 let era: u32 = 0;
 let known: bool = false;
 
-/** How many VMs had requests when this one looked last: all workers but the main thread's VM, which never has any. */
+/**
+ * How many VMs had requests when this one looked last: all workers but the main thread's VM, which never has any. All
+ * count while this VM is new, since their first requests may be on the way.
+ */
 export function workersServing(): u32 {
   return serving;
 }
@@ -90,7 +99,7 @@ export function rosterSign(vm: u64, nowMs: u64, serves: bool): void {
   for (let tries = 0; tries < 4; tries++) {
     if (!read()) return;
     const signed = sign(vm, serves ? nowMs | SERVES : nowMs);
-    countServing();
+    countServing(nowMs);
     const lost = strikeLost(vm, nowMs);
     const settled = lost == 0 && settle(nowMs);
     if (!signed && !lost && !settled) return;
@@ -114,8 +123,10 @@ function sign(vm: u64, mark: u64): bool {
   return true;
 }
 
-function countServing(): void {
-  serving = 0;
+function countServing(nowMs: u64): void {
+  if (!firstSignMs) firstSignMs = nowMs;
+  serving = nowMs < firstSignMs + NEW_MS ? rows : 0;
+  if (serving) return;
   for (let i: u32 = 0; i < rows; i++) {
     if (load<u64>(row(i), 8) & SERVES) serving++;
   }
