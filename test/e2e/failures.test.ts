@@ -60,11 +60,14 @@ describe("the agent killed in the middle of traffic", () => {
       c.home = answer.pod;
       c.stored = answer.promptTokens + OUTPUT_TOKENS;
     }, 3);
+    // Which pod gets which conversation is the picker's; more of them until each has had enough.
     await waitFor("the replay buffers to roll over", async () => {
       const { pods } = (await (await fetch(`http://127.0.0.1:${fleet.agentPort}/api/v1/pods`)).json()) as {
         pods: { events: { batches: number } }[];
       };
-      return pods.every((p) => p.events.batches > 260);
+      if (pods.every((p) => p.events.batches > 260)) return true;
+      await client.chat([{ role: "user", content: words.text(800, random) }], OUTPUT_TOKENS, true);
+      return false;
     });
     // The checkpoint follows within its interval; the kill then loses what came after it.
     await new Promise((done) => setTimeout(done, 3000));
