@@ -3,7 +3,6 @@ import { type ChildProcess, fork } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Agent, request } from "undici";
 import { loadEncoder } from "../../agent/model/canonical-encoder.js";
 import { bytesOfTokens, loadTokenBytes } from "../../agent/model/token-bytes.js";
 import { Wire } from "../../agent/wire.js";
@@ -12,6 +11,7 @@ import { removed, stored } from "../agent/event-publisher.js";
 import { fixturePath } from "../agent/fixtures.js";
 import type { AgentReady, AgentSpent } from "./index-agent.js";
 import { BLOCK_TOKENS, EventMaker, hashesOf, TOKENIZER } from "./index-events.js";
+import { type Quantiles, quantiles } from "./index-scores.js";
 import type { WorkersSaw, WorkersTask } from "./index-workers.js";
 
 const PODS = 4;
@@ -19,13 +19,12 @@ const TICK_MS = 10;
 /** Sequences that a pod holds at a time. */
 const HELD = 200;
 const MARKER_MS = 50;
-const SCORES = 2000;
 
 export interface FanoutFigures {
-  eventToWorkerMs: { p50: number; p99: number };
+  eventToWorkerMs: Quantiles;
   /** Markers that reached every worker, of those sent. */
   markers: { sent: number; everywhere: number };
-  scoreMs: { p50: number; p99: number };
+  scoreMs: Quantiles;
   fanout: {
     subscribers: number;
     agentCores: number;
@@ -45,7 +44,7 @@ export async function fanout(subscribers: number, changes: number, seconds: numb
     const ready = await answer<AgentReady>(agent);
     const source = new Source(pods, await loadEncoder(TOKENIZER), changes);
     source.start();
-    const scoreMs = await scores(ready.http);
+    const scoreMs = await answer<Quantiles>(part(children, "scores", String(ready.http)));
     const markers = await markerHashes(folder, Math.ceil((seconds * 1000) / MARKER_MS), source);
     const task: WorkersTask = { port: ready.stream, count: subscribers, markers };
     const workers = part(children, "workers", JSON.stringify(task));
@@ -173,35 +172,6 @@ async function markerHashes(folder: string, count: number, source: Source): Prom
     bytes.writeBigUInt64LE(hashes[0]!);
     return bytes.toString("hex");
   });
-}
-
-async function scores(port: number): Promise<{ p50: number; p99: number }> {
-  const dispatcher = new Agent({ connections: 1, pipelining: 1 });
-  const content = "the parser reads the order of the server and answers on the socket, line by line. ".repeat(
-    100,
-  );
-  const took: number[] = [];
-  for (let i = 0; i < SCORES + 200; i++) {
-    const body = JSON.stringify({ model: "m", messages: [{ role: "user", content: `${i} ${content}` }] });
-    const start = performance.now();
-    const response = await request(`http://127.0.0.1:${port}/api/v1/score`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body,
-      dispatcher,
-    });
-    await response.body.dump();
-    if (response.statusCode !== 200) throw new Error(`/api/v1/score answers ${response.statusCode}`);
-    if (i >= 200) took.push(performance.now() - start);
-  }
-  await dispatcher.close();
-  return quantiles(took);
-}
-
-function quantiles(values: number[]): { p50: number; p99: number } {
-  const sorted = [...values].sort((a, b) => a - b);
-  const at = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN;
-  return { p50: at(0.5), p99: at(0.99) };
 }
 
 function part(children: ChildProcess[], name: string, ...args: string[]): ChildProcess {

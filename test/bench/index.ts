@@ -7,6 +7,7 @@ import { Command } from "commander";
 import { runAgent } from "./index-agent.js";
 import { fanout } from "./index-fanout.js";
 import { type IngestFigures, ingest } from "./index-ingest.js";
+import { type Quantiles, runScores } from "./index-scores.js";
 import { runWorkers } from "./index-workers.js";
 import { round2 } from "./round.js";
 
@@ -33,6 +34,7 @@ const o = program.opts<{
 
 if (o.part === "agent") await runAgent(program.args[0]!, program.args[1]!);
 else if (o.part === "workers") await runWorkers(JSON.parse(program.args[0]!));
+else if (o.part === "scores") await runScores(Number(program.args[0]));
 else if (o.part === "ingest") process.stdout.write(JSON.stringify(await ingest(Number(program.args[0]))));
 else await main();
 
@@ -77,6 +79,6 @@ async function main(): Promise<void> {
   else process.stdout.write(text);
 }
 
-function rounded({ p50, p99 }: { p50: number; p99: number }): { p50: number; p99: number } {
+function rounded({ p50, p99 }: Quantiles): Quantiles {
   return { p50: round2(p50), p99: round2(p99) };
 }
