@@ -142,11 +142,14 @@ export default fp(
     counter("llmd_epp_scheduling_decisions_total", "Decisions of all gateway workers", ["result"], () =>
       (["success", "no_pods", "filtered_out"] as const).map((result) => [{ result }, reports.totals[result]]),
     );
-    counter("llmd_epp_scheduling_duration_seconds_sum", "Time spent deciding, seconds", [], () => [
-      [{}, reports.totals.scheduling_us / 1e6],
-    ]);
-    counter("llmd_epp_scheduling_duration_seconds_count", "Decisions timed", [], () => [
-      [{}, reports.totals.success],
+    counter(
+      "llmd_epp_scheduling_duration_seconds_sum",
+      "Time that the timed decisions took, seconds",
+      [],
+      () => [[{}, reports.totals.scheduling_us / 1e6]],
+    );
+    counter("llmd_epp_scheduling_duration_seconds_count", "Decisions timed: one in eight", [], () => [
+      [{}, reports.totals.scheduling_timed],
     ]);
     counter("llmd_epp_candidate_pods_total", "Pods looked at by decisions", [], () => [
       [{}, reports.totals.candidate_pods],

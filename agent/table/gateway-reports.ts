@@ -31,6 +31,7 @@ export const COUNTERS = [
   "session_misses",
   "session_moves",
   "routed_cut",
+  "scheduling_timed",
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];

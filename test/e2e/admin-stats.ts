@@ -14,3 +14,9 @@ export async function adminStats(
     })
     .filter(([, value]) => !Number.isNaN(value));
 }
+
+/** Requests under way as an era's in-flight gauges add up, which have them in their lower 32 bits; era 0 has no name. */
+export async function requestsUnderWay(adminPort: number, era = ""): Promise<number> {
+  const gauges = await adminStats(adminPort, `warmgate_inflight_counts${era}_slot`);
+  return gauges.reduce((sum, [, value]) => sum + (value % 2 ** 32), 0);
+}

@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { packageRoot } from "../../agent/package-root.js";
 import { Fleet } from "../../demo/fleet.js";
 import { envoyStats, waitFor } from "../../demo/processes.js";
-import { adminStats } from "./admin-stats.js";
+import { adminStats, requestsUnderWay } from "./admin-stats.js";
 import { openStream, probe } from "./open-streams.js";
 
 const STREAMS = 100;
@@ -61,8 +61,7 @@ test.concurrent.each([
       await fleet.startEnvoy();
       await fleet.gatewayReady();
       const gauges = () => envoyStats(fleet.adminPort, "warmgate_inflight");
-      const requests = async (era: string) =>
-        sum([...(await gauges())].filter(([name]) => name.includes(`requests${era}_slot`)).map(([, v]) => v));
+      const requests = (era: string) => requestsUnderWay(fleet.adminPort, era);
       const probes = (count: number) =>
         Promise.all(Array.from({ length: count }, () => probe(fleet.gatewayPort)));
 

@@ -5,7 +5,7 @@ import { afterEach, expect, test } from "vitest";
 import { packageRoot } from "../../agent/package-root.js";
 import { Fleet } from "../../demo/fleet.js";
 import { envoyStats, waitFor } from "../../demo/processes.js";
-import { adminStats } from "./admin-stats.js";
+import { adminStats, requestsUnderWay } from "./admin-stats.js";
 import { type OpenStream, openStream, type Probe, probe } from "./open-streams.js";
 
 const STREAMS = 200;
@@ -32,10 +32,7 @@ function sameCodeOtherBytes(): string {
 
 const vms = async () =>
   (await adminStats(fleet.adminPort, "^wasm\\.envoy\\.wasm\\.runtime\\.v8\\.active$"))[0]![1];
-const inFlight = async () => {
-  const gauges = await envoyStats(fleet.adminPort, "warmgate_inflight_requests");
-  return [...gauges.values()].reduce((a, b) => a + b, 0);
-};
+const inFlight = () => requestsUnderWay(fleet.adminPort);
 
 async function allAtRest(vmsBefore: number): Promise<void> {
   await waitFor("the gauges to return to zero", async () => {

@@ -46,11 +46,7 @@ async function gateway() {
   return { ...w, agent };
 }
 
-const inFlight = (process: Process) =>
-  [...process.metrics]
-    .filter(([name]) => name.startsWith("warmgate_inflight_requests"))
-    .map(([, m]) => BigInt.asIntN(64, m.value))
-    .reduce((a, b) => a + b, 0n);
+const inFlight = (process: Process) => process.underWay().requests;
 const count = (host: Host, name: string) => {
   host.tick(1100);
   return Number(host.process.metric(`warmgate_${name}_total`));
@@ -140,7 +136,7 @@ describe.each(STATUSES)("when the host returns %s", (_name, status) => {
       failing["proxy_replace_header_map_value"] = undefined;
       r.onResponse("10.0.0.3:8000");
       expect(r.response("x-selected-pod")).toBe("pod-2");
-      expect(process.metric("warmgate_inflight_requests_slot_2")).toBe(1n);
+      expect(process.underWay("_slot_2").requests).toBe(1n);
       r.onResponseBody(1, true);
       r.end();
       expect(inFlight(process)).toBe(0n);
@@ -315,7 +311,7 @@ describe.each(STATUSES)("when the host returns %s", (_name, status) => {
       failing["proxy_get_property"] = status;
       r.onResponse("10.0.0.3:8000");
       expect(r.response("x-selected-pod")).toBe("pod-1");
-      expect(process.metric("warmgate_inflight_requests_slot_1")).toBe(1n);
+      expect(process.underWay("_slot_1").requests).toBe(1n);
       r.end();
       expect(inFlight(process)).toBe(0n);
     });
@@ -490,8 +486,7 @@ describe.each(STATUSES)("when the host returns %s", (_name, status) => {
       for (const w of [kept, lost]) w.host.chat(BODY);
       return { ...kept, process };
     }
-    const ofEra = (process: Process, name: string) =>
-      BigInt.asIntN(64, process.metric(`warmgate_inflight_requests${name}_slot_1`));
+    const ofEra = (process: Process, name: string) => process.underWay(`${name}_slot_1`).requests;
 
     test("for the list of workers, the list and the era are as they were", async () => {
       const { host, failing, process } = await twoWorkers();

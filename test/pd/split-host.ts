@@ -96,15 +96,6 @@ export const bodyOf = (r: Request) => new TextDecoder().decode(r.body);
 
 /** In-flight requests over all pods, and prefill calls. */
 export function underWay(process: Process): { requests: bigint; prefills: bigint; calls: bigint } {
-  const sum = (prefix: string) => {
-    let n = 0n;
-    for (const [name, { value }] of process.metrics) if (name.startsWith(prefix)) n += value;
-    return n;
-  };
-  return {
-    requests: sum("warmgate_inflight_requests"),
-    prefills: sum("warmgate_inflight_prefill_tokens"),
-    calls: sum("warmgate_prefill_inflight"),
-  };
+  return { ...process.underWay(), calls: process.metric("warmgate_prefill_inflight") };
 }
 export const NOTHING = { requests: 0n, prefills: 0n, calls: 0n };

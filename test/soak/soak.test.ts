@@ -21,7 +21,7 @@ const stats = {
   decisions_success_total: 92,
   refused_total: 5,
   reserved_fields_total: 2,
-  inflight_requests_slot_0: 0,
+  inflight_counts_slot_0: 0,
 };
 const verdict = (
   more: { windows?: Window[]; counts?: object; stats?: Record<string, number>; faults?: string[] } = {},
@@ -49,7 +49,7 @@ describe("a soak's verdict", () => {
       "the module's memory is flat",
       { windows: windows.map((w, i) => ({ ...w, wasmBytes: 10e6 + i * 65536 })) },
     ],
-    ["gauges are back at zero", { stats: { inflight_requests_slot_0: 1 } }],
+    ["gauges are back at zero", { stats: { inflight_counts_slot_0: 1 } }],
     ["counters add up", { stats: { decisions_success_total: 80 } }],
     ["counters add up", { stats: { decisions_success_total: 101 } }],
     ["counters add up", { stats: { refused_total: 6 } }],

@@ -23,6 +23,21 @@ export class Process {
   readonly shared = new Map<string, { value: Uint8Array; cas: number }>();
   nowNs = 1_000_000_000n;
 
+  /**
+   * Requests under way and prefills among them, over all in-flight gauges or by the one that `ending` names: the first
+   * in the lower 32 bits of each, the second in the upper ones.
+   */
+  underWay(ending?: string): { requests: bigint; prefills: bigint } {
+    const sum = { requests: 0n, prefills: 0n };
+    for (const [name, { value }] of this.metrics) {
+      if (!name.startsWith("warmgate_inflight_counts")) continue;
+      if (ending !== undefined && name !== `warmgate_inflight_counts${ending}`) continue;
+      sum.requests += BigInt.asIntN(32, value);
+      sum.prefills += BigInt.asIntN(64, value - BigInt.asIntN(32, value)) >> 32n;
+    }
+    return sum;
+  }
+
   metric(name: string): bigint {
     return this.metrics.get(name)?.value ?? 0n;
   }

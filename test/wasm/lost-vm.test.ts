@@ -8,10 +8,7 @@ const configuration = { sessionKey: "0123456789abcdef".repeat(4) };
 test("a VM that is lost within its first second is missed as any other", async () => {
   const agent = await TestAgent.create(2);
   const process = new Process();
-  const requests = () =>
-    [...process.metrics]
-      .filter(([name]) => name.startsWith("warmgate_inflight_requests_"))
-      .reduce((sum, [, m]) => sum + m.value, 0n);
+  const requests = () => process.underWay().requests;
   const survivor = new Host({ configuration, process });
   survivor.receive(agent.snapshot());
   const lost = new Host({ configuration, process });

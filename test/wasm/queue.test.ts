@@ -373,5 +373,5 @@ test("10,000 requests through the queue leave nothing behind", async () => {
   running.end();
   expect(host.memoryBytes).toBe(before);
   expect(host.process.metric("warmgate_queue_requests")).toBe(0n);
-  expect(host.process.metric("warmgate_inflight_requests_slot_0")).toBe(0n);
+  expect(host.process.metric("warmgate_inflight_counts_slot_0")).toBe(0n);
 });

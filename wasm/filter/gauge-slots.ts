@@ -15,30 +15,25 @@ const RECORD: u32 = 64;
 @inline
 const ADDRESS_MAX: u32 = 56;
 
-// The gauges of a slot.
+// The gauges of a slot. Two counts share one, since each change is a call into Envoy: the first in the lower 32 bits,
+// the second in the upper ones. A sum of such sums is right as long as no count outgrows its half.
+/** Requests under way, and prefills among them that are not over. */
 // @ts-ignore: decorator
 @inline
-export const GAUGE_REQUESTS: u32 = 0;
+export const GAUGE_COUNTS: u32 = 0;
+/** Uncached tokens of those prefills, and their work. */
 // @ts-ignore: decorator
 @inline
-export const GAUGE_PREFILLS: u32 = 1;
-// @ts-ignore: decorator
-@inline
-export const GAUGE_WORK: u32 = 2;
-// @ts-ignore: decorator
-@inline
-export const GAUGE_TOKENS: u32 = 3;
+export const GAUGE_TOKENS: u32 = 1;
 /** Not a count: until when the pod is left out, ms. */
 // @ts-ignore: decorator
 @inline
-export const GAUGE_OUT: u32 = 4;
+export const GAUGE_OUT: u32 = 2;
 
 const SLOTS_KEY = text("warmgate.slots");
 const NAMES: StaticArray<Text> = [
-  text("warmgate_inflight_requests"),
-  text("warmgate_inflight_prefills"),
-  text("warmgate_inflight_prefill_tokens"),
-  text("warmgate_inflight_uncached_tokens"),
+  text("warmgate_inflight_counts"),
+  text("warmgate_inflight_tokens"),
   text("warmgate_left_out_until_ms"),
 ];
 const ERA = text("_era_");
@@ -46,10 +41,10 @@ const SLOT = text("_slot_");
 
 const shared: usize = heap.alloc(MAX_PODS * RECORD);
 const nameScratch: usize = heap.alloc(128);
-// Per era and gauge slot: ids of its five gauges; 0 = not defined yet.
+// Per era and gauge slot: ids of its gauges; 0 = not defined yet.
 // @ts-ignore: decorator
 @inline
-const ERA_BYTES: u32 = MAX_PODS << 5;
+const ERA_BYTES: u32 = MAX_PODS << 4;
 const ids: usize = heap.alloc(ERA_BYTES * 4);
 memory.fill(ids, 0, ERA_BYTES * 4);
 // Per pod slot of the table: gauge slot + 1.
@@ -68,7 +63,7 @@ function put(t: Text, at: usize): usize {
 /** Id of a gauge, for `addMetric` and its like; defined at first use. Era 0 is not named. */
 export function gaugeId(era: u32, slot: u32, gauge: u32): u32 {
   if (gauge == GAUGE_OUT) era = 0;
-  const at = ids + <usize>era * ERA_BYTES + (<usize>slot << 5) + (gauge << 2);
+  const at = ids + <usize>era * ERA_BYTES + (<usize>slot << 4) + (gauge << 2);
   let id = load<u32>(at);
   if (id) return id;
   let end = put(unchecked(NAMES[gauge]), nameScratch);
@@ -113,7 +108,7 @@ function findFree(era: u32): u32 {
   for (let slot: u32 = 0; slot < MAX_PODS; slot++) {
     const r = shared + <usize>slot * RECORD;
     if (podByAddress(r, load<u8>(r, ADDRESS_MAX)) >= 0) continue;
-    if (metricValue(gaugeId(era, slot, GAUGE_REQUESTS)) == 0) return slot;
+    if (metricValue(gaugeId(era, slot, GAUGE_COUNTS)) == 0) return slot;
   }
   return MAX_PODS;
 }

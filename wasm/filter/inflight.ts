@@ -16,11 +16,9 @@ import {
 } from "../core/pods";
 import { MAX_PODS } from "../shared/layout";
 import {
+  GAUGE_COUNTS,
   GAUGE_OUT,
-  GAUGE_PREFILLS,
-  GAUGE_REQUESTS,
   GAUGE_TOKENS,
-  GAUGE_WORK,
   gaugeId,
   gaugeSlotOf,
   slotsBind,
@@ -39,14 +37,14 @@ export const ERAS: u32 = 4;
 
 /** Name of the gauges in use. */
 let era: u32 = 0;
-// Per gauge slot, i64 each: this VM's share of requests, prefills, prefill work and uncached tokens; then as much of
-// each as the gauges hold. Where the host refused a change the two differ until a later one, or the tick, settles it.
+// Per gauge slot this VM's share of its two gauges, i64 each, then as much of each as the gauges hold. Where the host
+// refused a change the two differ until a later one, or the tick, settles it.
 // @ts-ignore: decorator
 @inline
-const SHARE_BYTES: u32 = 64;
+const SHARE_BYTES: u32 = 32;
 // @ts-ignore: decorator
 @inline
-const HELD: u32 = 32;
+const HELD: u32 = 16;
 const shares: usize = heap.alloc(MAX_PODS * SHARE_BYTES);
 memory.fill(shares, 0, MAX_PODS * SHARE_BYTES);
 let unsettled: bool = false;
@@ -67,11 +65,18 @@ function shareAt(slot: u32, gauge: u32): usize {
   return shares + <usize>slot * SHARE_BYTES + (gauge << 3);
 }
 
-/** This VM's share of a gauge of a gauge slot. */
+/** This VM's share of a gauge of a gauge slot: two counts of 32 bits. */
 // @ts-ignore: decorator
 @inline
-export function shareOf(slot: u32, gauge: u32): i64 {
-  return load<i64>(shareAt(slot, gauge));
+export function shareOf(slot: u32, gauge: u32): u64 {
+  return load<u64>(shareAt(slot, gauge));
+}
+
+/** Two counts as one gauge has them. */
+// @ts-ignore: decorator
+@inline
+function both(first: i64, second: i64): i64 {
+  return first + (second << 32);
 }
 
 // @ts-ignore: decorator
@@ -105,20 +110,33 @@ function settleAll(): void {
  */
 export function countRequest(slot: u32, pod: i32, by: i64): void {
   if (!slot) return;
-  add(slot - 1, GAUGE_REQUESTS, by);
-  if (pod < 0) return;
-  const p = <u32>pod;
-  podSetCounts(p, <u32>max<i64>(<i64>podOwnRequests(p) + by, 0), podOwnPendingRequests(p), podOwnPending(p));
+  add(slot - 1, GAUGE_COUNTS, by);
+  if (pod >= 0) requestColumns(<u32>pod, by);
 }
 
 /** Counts a prefill of `work` units (core/pick.ts) and uncached `tokens` in or out, as `countRequest` does. */
 export function countPrefill(slot: u32, pod: i32, by: i64, work: u32, nowNs: u64, tokens: u32): void {
   if (!slot) return;
-  add(slot - 1, GAUGE_PREFILLS, by);
-  add(slot - 1, GAUGE_WORK, by * <i64>work);
-  add(slot - 1, GAUGE_TOKENS, by * <i64>tokens);
+  add(slot - 1, GAUGE_COUNTS, both(0, by));
+  add(slot - 1, GAUGE_TOKENS, by * both(tokens, work));
+  if (pod >= 0) prefillColumns(<u32>pod, by, work, nowNs, tokens);
+}
+
+/** Both in one: a request whose prefill begins, or ended only with it. */
+export function countWithPrefill(slot: u32, pod: i32, by: i64, work: u32, nowNs: u64, tokens: u32): void {
+  if (!slot) return;
+  add(slot - 1, GAUGE_COUNTS, both(by, by));
+  add(slot - 1, GAUGE_TOKENS, by * both(tokens, work));
   if (pod < 0) return;
-  const p = <u32>pod;
+  requestColumns(<u32>pod, by);
+  prefillColumns(<u32>pod, by, work, nowNs, tokens);
+}
+
+function requestColumns(p: u32, by: i64): void {
+  podSetCounts(p, <u32>max<i64>(<i64>podOwnRequests(p) + by, 0), podOwnPendingRequests(p), podOwnPending(p));
+}
+
+function prefillColumns(p: u32, by: i64, work: u32, nowNs: u64, tokens: u32): void {
   const pending = <u64>max<i64>(<i64>podOwnPendingRequests(p) + by, 0);
   podSetTokens(p, pending ? max<f64>(podOwnPendingTokens(p) + <f64>by * <f64>tokens, 0) : 0);
   podMoveCounts(p, podOwnRequests(p), <u32>pending, pending ? max<f64>(podOwnPending(p) + <f64>by * <f64>work, 0) : 0, nowNs);
@@ -131,26 +149,23 @@ export function leaveOut(pod: u32, nowNs: u64): void {
   if (slot) recordMetric(gaugeId(era, slot - 1, GAUGE_OUT), (nowNs + OUT_NS) / 1000000);
 }
 
-/** Reads the process-wide counts of one pod into its columns; true when they were others. */
-function inflightRead(pod: u32, nowNs: u64): bool {
-  const slot = gaugeSlotOf(pod);
-  if (!slot) return false;
-  // A gauge below zero would be a fault of a lost VM; it reads as a huge number and counts as nothing.
-  const requests = <u32>sane(metricValue(gaugeId(era, slot - 1, GAUGE_REQUESTS)));
-  const pending = sane(metricValue(gaugeId(era, slot - 1, GAUGE_PREFILLS)));
-  const work = <f64>sane(metricValue(gaugeId(era, slot - 1, GAUGE_WORK)));
-  const tokens = <f64>sane(metricValue(gaugeId(era, slot - 1, GAUGE_TOKENS)));
-  const moved = tokens != podOwnPendingTokens(pod);
-  podSetTokens(pod, tokens);
-  if (!moved && requests == podOwnRequests(pod) && <u32>pending == podOwnPendingRequests(pod) && work == podOwnPending(pod)) return false;
-  podMoveCounts(pod, requests, <u32>pending, work, nowNs);
-  return true;
+/** Reads the process-wide counts of one pod into its columns; `tokens`: what that gauge said. */
+function inflightRead(pod: u32, slot: u32, tokens: u64, nowNs: u64): void {
+  const counts = metricValue(gaugeId(era, slot - 1, GAUGE_COUNTS));
+  podSetTokens(pod, <f64>first(tokens));
+  podMoveCounts(pod, first(counts), second(counts), <f64>second(tokens), nowNs);
 }
 
+// A count below zero would be a fault of a lost VM; it reads as a huge number and counts as nothing.
 // @ts-ignore: decorator
 @inline
-function sane(v: u64): u64 {
-  return v > 0xffffffff ? 0 : v;
+export function first(v: u64): u32 {
+  return <i32>v < 0 ? 0 : <u32>v;
+}
+// @ts-ignore: decorator
+@inline
+export function second(v: u64): u32 {
+  return <i64>v < 0 ? 0 : <u32>(v >> 32);
 }
 
 /**
@@ -159,8 +174,11 @@ function sane(v: u64): u64 {
  */
 export function inflightRefresh(pod: u32, nowNs: u64): bool {
   const slot = gaugeSlotOf(pod);
-  if (!slot || <f64>sane(metricValue(gaugeId(era, slot - 1, GAUGE_WORK))) == podOwnPending(pod)) return false;
-  return inflightRead(pod, nowNs);
+  if (!slot) return false;
+  const tokens = metricValue(gaugeId(era, slot - 1, GAUGE_TOKENS));
+  if (<f64>second(tokens) == podOwnPending(pod)) return false;
+  inflightRead(pod, slot, tokens, nowNs);
+  return true;
 }
 
 /** Reads all pods; from the tick. */
@@ -169,7 +187,7 @@ export function inflightReadAll(nowNs: u64): void {
   for (let pod: u32 = 0; pod < podHigh; pod++) {
     const slot = podKnown(pod) ? gaugeSlotOf(pod) : 0;
     if (!slot) continue;
-    inflightRead(pod, nowNs);
+    inflightRead(pod, slot, metricValue(gaugeId(era, slot - 1, GAUGE_TOKENS)), nowNs);
     const until = metricValue(gaugeId(era, slot - 1, GAUGE_OUT));
     if (until * 1000000 > nowNs && !podOut(pod, nowNs)) podSetOut(pod, until * 1000000);
   }

@@ -96,6 +96,10 @@ const C_SESSION_MOVES: u32 = 26;
 // @ts-ignore: decorator
 @inline
 export const C_ROUTED_CUT: u32 = 27;
+/** Decisions that C_SCHEDULING_US adds up. */
+// @ts-ignore: decorator
+@inline
+const C_TIMED: u32 = 28;
 
 const NAMES: StaticArray<Text> = [
   text("warmgate_decisions_success_total"),
@@ -126,6 +130,7 @@ const NAMES: StaticArray<Text> = [
   text("warmgate_session_affinity_misses_total"),
   text("warmgate_session_affinity_moves_total"),
   text("warmgate_routed_cut_total"),
+  text("warmgate_scheduling_timed_total"),
 ];
 // Of the VM that reported last: workers of one process hold the same table.
 const MEMORY = text("warmgate_memory_bytes");
@@ -183,9 +188,11 @@ export function counter(i: u32): u64 {
   return load<u64>(values + (<usize>i << 3));
 }
 
+/** What a decision took that was timed, which not all are. */
 export function recordScheduling(micros: u64): void {
   recordMetric(scheduling, micros);
   count(C_SCHEDULING_US, micros);
+  count(C_TIMED);
 }
 
 /** How long in-flight counts take to the agent and back, or are without an answer; of the VM that said so last. */

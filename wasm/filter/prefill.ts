@@ -20,7 +20,7 @@ import { memoryInit, memoryLimit, text } from "./abi/memory";
 import { BUFFER_CALL_BODY, BUFFER_REQUEST_BODY, MAP_CALL, MAP_REQUEST, MAP_RESPONSE, OK } from "./abi/types";
 import { setNumber } from "./decimal";
 import { buffer, effectiveContext, getHeader, now, replaceBuffer, resultAt, resultSize, scratch } from "./host";
-import { countPrefill, countRequest, gaugeSlot, leaveOut } from "./inflight";
+import { countPrefill, countRequest, countWithPrefill, gaugeSlot, leaveOut } from "./inflight";
 import { resume } from "./owed";
 import { leaveBlocks } from "./prefill-held";
 import {
@@ -213,8 +213,7 @@ function handToSidecar(s: Stream, tokens: u32, t: u64): void {
   s.work = <u32>min(prefillWork(cached, <f64>s.uncached), 1e9);
   s.prefillPod = <u16>(pod + 1);
   s.prefillGauge = gaugeSlot(pod);
-  countRequest(s.prefillGauge, <i32>pod, 1);
-  countPrefill(s.prefillGauge, <i32>pod, 1, s.work, t, s.uncached);
+  countWithPrefill(s.prefillGauge, <i32>pod, 1, s.work, t, s.uncached);
   s.prefillCounted = true;
   // The time to the first token is two pods' and says nothing of one.
   s.alone = false;
@@ -225,8 +224,7 @@ function handToSidecar(s: Stream, tokens: u32, t: u64): void {
 /** Gives back what a prefill by the sidecar took on its pod: an answer begins, or the client has gone. */
 export function sidecarPrefillEnds(s: Stream, t: u64): void {
   const pod = <i32>s.prefillPod - 1;
-  countPrefill(s.prefillGauge, pod, -1, s.work, t, s.uncached);
-  countRequest(s.prefillGauge, pod, -1);
+  countWithPrefill(s.prefillGauge, pod, -1, s.work, t, s.uncached);
   s.prefillGauge = 0;
   s.uncached = 1;
 }
@@ -273,8 +271,7 @@ function tryNext(c: Call, s: Stream): bool {
     c.alone = podPendingRequests(pod) == 0;
     c.startNs = t;
     c.gauge = gaugeSlot(pod);
-    countRequest(c.gauge, <i32>pod, 1);
-    countPrefill(c.gauge, <i32>pod, 1, c.work, t, c.uncached);
+    countWithPrefill(c.gauge, <i32>pod, 1, c.work, t, c.uncached);
     addInflight(1);
     return true;
   }
@@ -283,8 +280,7 @@ function tryNext(c: Call, s: Stream): bool {
 
 /** Gives back what the call took on its pod. */
 function settle(c: Call, t: u64): void {
-  countPrefill(c.gauge, <i32>c.pod, -1, c.work, t, c.uncached);
-  countRequest(c.gauge, <i32>c.pod, -1);
+  countWithPrefill(c.gauge, <i32>c.pod, -1, c.work, t, c.uncached);
   addInflight(-1);
 }
 

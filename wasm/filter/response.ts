@@ -25,7 +25,7 @@ import { USAGE_BYTES, usageBegin, usageEnd, usageFeed, usageRead } from "./answe
 import { bodyMode } from "./configuration";
 import { digits } from "./decimal";
 import { buffer, getHeader, now, property, resultAt, resultSize, scratch, setHeader } from "./host";
-import { countPrefill, countRequest, gaugeSlot, leaveOut } from "./inflight";
+import { countPrefill, countRequest, countWithPrefill, gaugeSlot, leaveOut } from "./inflight";
 import { C_LEFT_OUT, C_MOVED, C_QUEUE_LEFT, count } from "./metrics";
 import { queueForget } from "./queue";
 import { recordAnnounced } from "./prediction-report";
@@ -111,11 +111,12 @@ function followHost(s: Stream): void {
     count(C_LEFT_OUT);
   }
   const slot = actual >= 0 ? gaugeSlot(actual) : 0;
-  countRequest(s.gauge, s.pod, -1);
-  countRequest(slot, actual, 1);
   if (s.prefillCounted && !s.prefillGauge) {
-    countPrefill(s.gauge, s.pod, -1, s.work, t, s.uncached);
-    countPrefill(slot, actual, 1, s.work, t, s.uncached);
+    countWithPrefill(s.gauge, s.pod, -1, s.work, t, s.uncached);
+    countWithPrefill(slot, actual, 1, s.work, t, s.uncached);
+  } else {
+    countRequest(s.gauge, s.pod, -1);
+    countRequest(slot, actual, 1);
   }
   s.gauge = slot;
   s.pod = actual;

@@ -144,7 +144,9 @@ export function onRootDone(): void {
 
 function watchdog(t: u64): void {
   for (let s = streamWalk(0); s; s = streamWalk(walkNext)) {
-    if (s.state != WAITING || t - s.startNs < WATCHDOG_NS) continue;
+    if (s.state != WAITING) continue;
+    if (!s.startNs) s.startNs = t;
+    if (t - s.startNs < WATCHDOG_NS) continue;
     if (effectiveContext(s.id) != OK) continue;
     if (isolated) {
       refuseUnread(s);

@@ -17,9 +17,9 @@ import {
 } from "../shared/layout";
 import { text } from "./abi/memory";
 import { LOG_INFO, LOG_WARN } from "./abi/types";
-import { GAUGE_PREFILLS, GAUGE_REQUESTS, GAUGE_TOKENS, GAUGE_WORK, slotAddress, slotAddressSize, slotsBound } from "./gauge-slots";
+import { GAUGE_COUNTS, GAUGE_TOKENS, slotAddress, slotAddressSize, slotsBound } from "./gauge-slots";
 import { log } from "./host";
-import { shareOf } from "./inflight";
+import { first, second, shareOf } from "./inflight";
 import { C_SLOW_SHARING, count, recordSharingDelay } from "./metrics";
 import { streamOpen, streamPayload, streamRoom, streamSend } from "./table-stream";
 
@@ -36,9 +36,9 @@ const WHOLE_NS: u64 = 1000000000;
 @inline
 const GONE_NS: u64 = 2000000000;
 
-// Per gauge slot what was told last: requests, prefills, work, tokens, i64 each.
-const told: usize = heap.alloc(MAX_PODS << 5);
-memory.fill(told, 0, MAX_PODS << 5);
+// Per gauge slot what was told last: this VM's share of its two gauges.
+const told: usize = heap.alloc(MAX_PODS << 4);
+memory.fill(told, 0, MAX_PODS << 4);
 let toldNs: u64 = 0;
 let wholeNs: u64 = 0;
 let heardNs: u64 = 0;
@@ -108,7 +108,7 @@ export function sharingTick(nowNs: u64): void {
   let rows: u32 = 0;
   for (let slot: u32 = 0; slot < slotsBound; slot++) {
     const changed = differs(slot);
-    if (!changed && !(whole && shareOf(slot, GAUGE_REQUESTS) != 0)) continue;
+    if (!changed && !(whole && shareOf(slot, GAUGE_COUNTS) != 0)) continue;
     const size = slotAddressSize(slot);
     const next = at + SHARE_ROW_BYTES + ((size + 7) & ~7);
     if (next > streamRoom()) break;
@@ -129,30 +129,26 @@ export function sharingTick(nowNs: u64): void {
 
 // @ts-ignore: decorator
 @inline
-function toldAt(slot: u32, gauge: u32): usize {
-  return told + (<usize>slot << 5) + (gauge << 3);
+function toldAt(slot: u32): usize {
+  return told + (<usize>slot << 4);
 }
 
 function differs(slot: u32): bool {
-  return (
-    load<i64>(toldAt(slot, 0)) != shareOf(slot, GAUGE_REQUESTS) ||
-    load<i64>(toldAt(slot, 1)) != shareOf(slot, GAUGE_PREFILLS) ||
-    load<i64>(toldAt(slot, 2)) != shareOf(slot, GAUGE_WORK) ||
-    load<i64>(toldAt(slot, 3)) != shareOf(slot, GAUGE_TOKENS)
-  );
+  const at = toldAt(slot);
+  return load<u64>(at) != shareOf(slot, GAUGE_COUNTS) || load<u64>(at, 8) != shareOf(slot, GAUGE_TOKENS);
 }
 
 function write(row: usize, slot: u32, size: u32, bytes: u32): void {
+  const counts = shareOf(slot, GAUGE_COUNTS);
+  const tokens = shareOf(slot, GAUGE_TOKENS);
+  store<u64>(toldAt(slot), counts);
+  store<u64>(toldAt(slot), tokens, 8);
   memory.fill(row, 0, bytes);
-  store<i64>(toldAt(slot, 0), shareOf(slot, GAUGE_REQUESTS));
-  store<i64>(toldAt(slot, 1), shareOf(slot, GAUGE_PREFILLS));
-  store<i64>(toldAt(slot, 2), shareOf(slot, GAUGE_WORK));
-  store<i64>(toldAt(slot, 3), shareOf(slot, GAUGE_TOKENS));
   store<u32>(row, size);
-  store<u32>(row, <u32>max<i64>(load<i64>(toldAt(slot, 0)), 0), 4);
-  store<u32>(row, <u32>max<i64>(load<i64>(toldAt(slot, 1)), 0), 8);
-  store<u64>(row, <u64>max<i64>(load<i64>(toldAt(slot, 2)), 0), 16);
-  store<u64>(row, <u64>max<i64>(load<i64>(toldAt(slot, 3)), 0), 24);
+  store<u32>(row, first(counts), 4);
+  store<u32>(row, second(counts), 8);
+  store<u64>(row, second(tokens), 16);
+  store<u64>(row, first(tokens), 24);
   memory.copy(row + SHARE_ROW_BYTES, slotAddress(slot), size);
 }
 

@@ -80,6 +80,7 @@ export class Stream {
   speculation: u32;
   /** The same ticket, until the request's end. */
   ticket: u32;
+  /** When it came, where the answer will tell; else when the watchdog saw it first, 0 before. */
   startNs: u64;
   dispatchNs: u64;
   credentialLo: u64;

@@ -355,10 +355,10 @@ export const HELLO_BYTES: u32 = 32;
 export const REPORT_COUNTERS: u32 = 24;
 // @ts-ignore: decorator
 @inline
-export const REPORT_COUNTER_COUNT: u32 = 28;
+export const REPORT_COUNTER_COUNT: u32 = 29;
 // @ts-ignore: decorator
 @inline
-export const REPORT_HEAD_BYTES: u32 = 248;
+export const REPORT_HEAD_BYTES: u32 = 256;
 // @ts-ignore: decorator
 @inline
 export const REPORT_ROW_BYTES: u32 = 64;
