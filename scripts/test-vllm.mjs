@@ -35,13 +35,14 @@ function python() {
 }
 
 /** Folder of the installed vLLM; another installer makes another folder. */
-function install() {
+function install(onlyFind) {
   const script = join(root, "scripts", "vllm", "install.sh");
   const id = createHash("sha256").update(readFileSync(script)).digest("hex").slice(0, 12);
   const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "warmgate");
   const folder = join(cache, `vllm-${id}`);
   const stamp = join(folder, "installed");
   if (existsSync(stamp)) return folder;
+  if (onlyFind) skip("vLLM is not installed here; npm run test:vllm installs it (6 GB)");
   const interpreter = python();
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
@@ -57,12 +58,16 @@ function install() {
   return folder;
 }
 
-const reason = unable();
-if (reason) {
+/** Ends the process: there is nothing to test with. */
+function skip(reason) {
   process.stderr.write(`warmgate: skipped: ${reason}\n`);
   process.exit(0);
 }
-const env = { ...prepare(), VLLM_HOME: install() };
+
+const reason = unable();
+if (reason) skip(reason);
+const home = install(process.argv.includes("--if-installed"));
+const env = { ...prepare(), VLLM_HOME: home };
 const { build } = await import("esbuild");
 const main = join(root, "build", "test-vllm", "main.mjs");
 await build({

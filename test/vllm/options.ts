@@ -55,6 +55,7 @@ export function readOptions(argv: string[]): VllmOptions {
     )
     .option("--pd", "prefill/decode over NIXL alone")
     .option("--no-pd", "everything but prefill/decode")
+    .option("--if-installed", "skip where vLLM is not installed yet, instead of installing it")
     .option("--blocks <n>", "KV blocks of 16 tokens per pod", whole, 256)
     .option("--seed <n>", "seed of the traffic", whole, 1)
     .option("--json <file>", "write the summary to a file")
