@@ -181,9 +181,10 @@ export function inflightRefresh(pod: u32, nowNs: u64): bool {
   return true;
 }
 
-/** Reads all pods; from the tick. */
-export function inflightReadAll(nowNs: u64): void {
+/** Settles what is owed, and reads all pods where others count on them, too; from the tick. */
+export function inflightTick(nowNs: u64, shared: bool): void {
   if (unsettled) settleAll();
+  if (!shared) return;
   for (let pod: u32 = 0; pod < podHigh; pod++) {
     const slot = podKnown(pod) ? gaugeSlotOf(pod) : 0;
     if (!slot) continue;

@@ -154,6 +154,7 @@ import {
 import { routedAdd } from "./routed-blocks";
 import { keepSubset, SUBSET_EMPTY, SUBSET_NONE } from "./subset";
 import { tableUsable } from "./table-stream";
+import { workersServing } from "./worker-roster";
 
 const SESSION = text("x-session-id");
 
@@ -517,8 +518,8 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   const weighed = (s.controls & (CONTROL_BALANCED | CONTROL_IGNORE_CACHE)) != 0;
   if (weighed) matchWeigh(s.controls & CONTROL_BALANCED ? 1 : 0);
   let found = pick(model, promptTokens, spread, perPodRate, t0);
-  if (found) {
-    // The columns are up to a tick old; the best few are looked at live before the choice is final.
+  if (found && workersServing() > 1) {
+    // What other workers did is up to a tick old; the best few are looked at live before the choice is final.
     let changed = false;
     for (let i: u32 = 0; i < found; i++) {
       if (inflightRefresh(picked(i), t0)) changed = true;

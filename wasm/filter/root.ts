@@ -22,7 +22,7 @@ import {
   sharedCas,
 } from "./host";
 import { decisionBudget, decisionsSend } from "./decision-record";
-import { inflightReadAll } from "./inflight";
+import { inflightTick } from "./inflight";
 import { C_SUCCESS, C_WATCHDOG, count, metricsDefine, metricsFlush, processCounter } from "./metrics";
 import { owedTick, resume } from "./owed";
 import { queueTick } from "./queue";
@@ -36,7 +36,7 @@ import { routedBudget, routedSend } from "./routed-blocks";
 import { streamsEver, streamWalk, streamsOwed, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
 import { sharingTick } from "./sharing";
 import { streamIdentify, streamOpen, streamTick, vmId } from "./table-stream";
-import { rosterLeave, rosterSign } from "./worker-roster";
+import { rosterLeave, rosterSign, workersServing } from "./worker-roster";
 
 // @ts-ignore: decorator
 @inline
@@ -107,7 +107,8 @@ export function onTick(): void {
   streamTick(t);
   prefillMemory();
   prefillTick(t);
-  inflightReadAll(t);
+  // A lone worker has all counts itself.
+  inflightTick(t, workersServing() > 1);
   decisionsSend();
   routedSend();
   sharingTick(t);
