@@ -1,6 +1,6 @@
-// One decision as gateways record it, as an object and as bytes; wasm/shared/layout.ts has the offsets.
+// One decision as gateways record it, as an object and as bytes; wasm/shared/decision-layout.ts has the offsets.
 
-/** Order of the reasons is that of wasm/shared/layout.ts. */
+/** Order of the reasons is that of wasm/shared/decision-layout.ts. */
 export const DECISION_REASONS = [
   "routed",
   "no_table",

@@ -1,4 +1,4 @@
-// Template programs as the bytes that wasm/shared/layout.ts lays down.
+// Template programs as the bytes that wasm/shared/models-layout.ts and turns-layout.ts lay down.
 import type { Strip, TemplateProgram } from "../wire.js";
 import {
   CALL_FIELDS,

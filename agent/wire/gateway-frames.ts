@@ -1,4 +1,4 @@
-// What gateway workers tell the agent: the frames of wasm/shared/layout.ts, read with bounds checked.
+// What gateway workers tell the agent: the frames of wasm/shared/frame-layout.ts, read with bounds checked.
 import { type Decision, decodeDecision } from "../decisions/record.js";
 
 export interface Hello {

@@ -23,7 +23,7 @@ interface Frame {
 type Stream = ClientDuplexStream<Frame, Frame>;
 type TableClient = { subscribe(metadata: Metadata): Stream; close(): void };
 
-// Kinds of frames as wasm/shared/layout.ts numbers them.
+// Kinds of frames as wasm/shared/frame-layout.ts numbers them.
 const BEGIN = 1;
 const END = 3;
 const DELTA = 4;

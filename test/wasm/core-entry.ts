@@ -1,6 +1,7 @@
 // What the scanner's tests need of wasm/core, as a module of its own.
 import { inexactReason, segmentCount, segmentLen, segmentPtr } from "../../wasm/core/render";
 import * as scan from "../../wasm/core/scan";
+import { HEAD_BYTES } from "../../wasm/shared/frame-layout";
 import {
   sectionBegin,
   sectionBytes,
@@ -12,7 +13,6 @@ import {
   templateTurns,
   turnsJoint,
 } from "../../wasm/shared/sections";
-import { HEAD_BYTES } from "../../wasm/shared/layout";
 
 export { sectionBegin, templateBegin, templateEnd, templateJoint, templateThinking, templateTurns, turnsJoint };
 

@@ -21,8 +21,16 @@ import { recencyClear } from "../../wasm/core/recency";
 import { factsHeader, factsSet } from "../../wasm/core/request-facts";
 import { sessionHits, sessionMisses, sessionMoves, sessionsClear } from "../../wasm/core/session-table";
 import { fnv64 } from "../../wasm/shared/fnv";
+import {
+  HEAD_BYTES,
+  HEAD_KIND,
+  KIND_COLUMNS,
+  KIND_DISAGGREGATION,
+  KIND_INSIDE,
+  KIND_PODS,
+  KIND_POLICY,
+} from "../../wasm/shared/frame-layout";
 import { hashBlocks } from "../../wasm/shared/hash";
-import { HEAD_BYTES, HEAD_KIND, KIND_COLUMNS, KIND_DISAGGREGATION, KIND_INSIDE, KIND_PODS, KIND_POLICY } from "../../wasm/shared/layout";
 import {
   FRAME_GAP,
   FRAME_REFUSED,

@@ -1,5 +1,5 @@
 // The pods that a pick still considers: a dense list that filters shorten, with columns beside it by place in the list.
-import { MAX_PODS } from "../shared/layout";
+import { MAX_PODS } from "../shared/pods-layout";
 
 const list: usize = heap.alloc(MAX_PODS << 1);
 const kept: usize = heap.alloc(MAX_PODS << 1);

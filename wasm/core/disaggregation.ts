@@ -16,7 +16,7 @@ import {
   FAILURE_LOCAL,
   SPLIT_BY_GATEWAY,
   SPLIT_NONE,
-} from "../shared/layout";
+} from "../shared/disaggregation-layout";
 
 export let splitMode: u32 = SPLIT_NONE;
 /** Who carries a split out. */

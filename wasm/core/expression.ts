@@ -1,6 +1,6 @@
 // Custom expressions: a short list of instructions over a stack of columns, each run for all candidates at once. No
 // loops and no calls, so its cost is its length times the number of candidates.
-import { MAX_PODS } from "../shared/layout";
+import { MAX_PODS } from "../shared/pods-layout";
 import { Code, MAX_STACK, Variable } from "../shared/program-layout";
 import { candidate, candidateCount, setValue } from "./candidates";
 import { fresh } from "./load-scores";

@@ -1,6 +1,6 @@
 // How much of a prompt each pod holds: the longest run of blocks from the first one, by the table and by what was
 // routed and not announced yet.
-import { MAX_PODS } from "../shared/layout";
+import { MAX_PODS } from "../shared/pods-layout";
 import { prefixFind } from "../shared/prefix-table";
 import { liveBuckets, liveSets, liveTable, liveWords } from "../shared/table-reader";
 import { podApproximate, podBlockTokens, podHigh, podKnown } from "./pods";

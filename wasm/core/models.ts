@@ -8,10 +8,8 @@ import {
   TEMPLATE_LITERALS,
   TEMPLATE_THINKING,
   TEMPLATE_TURNS,
-  TURN_KINDS,
-  TURNS_BYTES,
-  TURNS_JOINTS,
-} from "../shared/layout";
+} from "../shared/models-layout";
+import { TURN_KINDS, TURNS_BYTES, TURNS_JOINTS } from "../shared/turns-layout";
 
 let rows: usize = 0; // the payload, copied
 let capacity: u32 = 0;

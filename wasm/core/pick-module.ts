@@ -1,14 +1,7 @@
 // Entry of pick.wasm: the scheduler as a module of its own, so that Node decides by the very code that routes in the
 // gateway. Times are seconds of the caller's clock, above 0; blocks, sessions and seeds are whole numbers below 2^53.
-import {
-  DECISION_HEAD_BYTES,
-  DECISION_ROW_BYTES,
-  HEAD_BYTES,
-  HEAD_KIND,
-  KIND_PODS,
-  KIND_POLICY,
-  MAX_PAYLOAD,
-} from "../shared/layout";
+import { DECISION_HEAD_BYTES, DECISION_ROW_BYTES } from "../shared/decision-layout";
+import { HEAD_BYTES, HEAD_KIND, KIND_PODS, KIND_POLICY, MAX_PAYLOAD } from "../shared/frame-layout";
 import { matchClear, matchPut } from "./match";
 import {
   ANY_MODEL,

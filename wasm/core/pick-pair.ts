@@ -1,7 +1,8 @@
 // Whether a request's prefill runs on another pod than its decode, and which pair of pods serves it: chosen together by
 // predicted time, or, where the policy has a profile for prefill pods, by that. Pure, like pick.ts, whose candidates it
 // starts from.
-import { MAX_PODS, SPLIT_ALWAYS, SPLIT_NONE } from "../shared/layout";
+import { SPLIT_ALWAYS, SPLIT_NONE } from "../shared/disaggregation-layout";
+import { MAX_PODS } from "../shared/pods-layout";
 import { NO_PROFILE } from "../shared/program-layout";
 import { splitMode, splitPrompt, splitStallWeight, splitThreshold, splitTokensPerSecond } from "./disaggregation";
 import { matchTokens } from "./match";

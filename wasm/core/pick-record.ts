@@ -1,7 +1,6 @@
 // All that the last pick was made from, as bytes, and the same pick again from these bytes: the filter writes them into
-// decision records, `warmgate replay` reads them. layout.ts has the offsets of a decision's payload.
+// decision records, `warmgate replay` reads them. decision-layout.ts has the offsets of a decision's payload.
 import {
-  AGE_NEVER,
   DECISION_COLUMNS,
   DECISION_COLUMNS_FRESH,
   DECISION_CONSIDERED,
@@ -23,15 +22,14 @@ import {
   DECISION_STOOD_IN,
   DECISION_TIME,
   DECISION_TOKENS,
-  MAX_PODS,
-  POD_ROW_BYTES,
   ROW_ADAPTER_ACTIVE,
   ROW_ADAPTER_ROOM,
   ROW_ADAPTER_WAITING,
   ROW_FRESH,
   ROW_OUT,
   ROW_SESSION,
-} from "../shared/layout";
+} from "../shared/decision-layout";
+import { AGE_NEVER, MAX_PODS, POD_ROW_BYTES } from "../shared/pods-layout";
 import { COLUMN_ROW_BYTES, MAX_COLUMNS, MAX_HEADERS } from "../shared/program-layout";
 import { fresh } from "./load-scores";
 import { matchClear, matchPut, matchTokens } from "./match";

@@ -1,6 +1,6 @@
 // The decision: which pod gets a request, and which ones come next. Columns, the request's facts and a program in, an
 // ordered list out; the same code serves the filter, replays and the bench. Nothing is remembered until `pickCommit`.
-import { MAX_PODS, ROLE_PREFILL } from "../shared/layout";
+import { MAX_PODS, ROLE_PREFILL } from "../shared/pods-layout";
 import { Handler, MAX_PROFILE_OPS, NO_PROFILE, Op, Tie } from "../shared/program-layout";
 import { coldRequest } from "./affinity-scores";
 import { candidate, candidateAdd, candidateCount, candidatesClear, value } from "./candidates";

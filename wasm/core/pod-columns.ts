@@ -1,5 +1,5 @@
 // What the policy's own plugins know of pods: label bits, custom columns, adapters. Filled by the agent.
-import { MAX_PODS } from "../shared/layout";
+import { MAX_PODS } from "../shared/pods-layout";
 import { COLUMN_ROW_BYTES, MAX_ADAPTERS, MAX_COLUMNS } from "../shared/program-layout";
 
 const labels: usize = heap.alloc(MAX_PODS << 3);

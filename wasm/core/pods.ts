@@ -1,13 +1,6 @@
 // Columns of the pods, one array per column, filled from the table's sections and from the gateway's own counts.
 import { fnv64 } from "../shared/fnv";
-import {
-  AGE_NEVER,
-  LOAD_ROW_BYTES,
-  MAX_PODS,
-  POD_ROW_BYTES,
-  ROLE_DECODE,
-  ROLE_PREFILL,
-} from "../shared/layout";
+import { AGE_NEVER, LOAD_ROW_BYTES, MAX_PODS, POD_ROW_BYTES, ROLE_DECODE, ROLE_PREFILL } from "../shared/pods-layout";
 
 // @ts-ignore: decorator
 @inline

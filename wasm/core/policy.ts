@@ -14,7 +14,7 @@ import {
   POLICY_STALE_MS,
   POLICY_VERSION,
   RESERVED_REJECT,
-} from "../shared/layout";
+} from "../shared/policy-layout";
 import { programTake, programValid } from "./program";
 
 export let policyVersion: u32 = 0;

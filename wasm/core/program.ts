@@ -1,5 +1,5 @@
 // The scheduling program in force: checked once when it arrives, then read in place.
-import { ROLE_DECODE } from "../shared/layout";
+import { ROLE_DECODE } from "../shared/pods-layout";
 import {
   Code,
   Handler,

@@ -1,5 +1,5 @@
 // Which pods were chosen longest ago: one list of pods per use, oldest first, in this worker.
-import { MAX_PODS } from "../shared/layout";
+import { MAX_PODS } from "../shared/pods-layout";
 
 /** Order of the last choices that hit no cache: no-hit-lru-scorer. */
 // @ts-ignore: decorator

@@ -13,7 +13,7 @@ import {
   TEMPLATE_JOINTS,
   TEMPLATE_STRIP,
   TEMPLATE_THINKING,
-} from "../shared/layout";
+} from "../shared/models-layout";
 import { skipString } from "./json-cursor";
 import { COPY_SLACK, copied, copyFull, copyString, stripLeft, stripRight, wholeCharacters } from "./json-text";
 

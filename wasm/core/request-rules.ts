@@ -31,7 +31,7 @@ import {
   RULES_ROWS,
   RULES_SAMPLE,
   RULES_SLOW_SHARING_MS,
-} from "../shared/layout";
+} from "../shared/rules-layout";
 
 const rules: usize = heap.alloc(RULES_MAX_BYTES);
 let rowsEnd: usize = rules + RULES_HEAD_BYTES;

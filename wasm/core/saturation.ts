@@ -1,5 +1,5 @@
 // How full the pods are: the two detectors of the llm-d router's catalogue. A pool at 1 or more is saturated.
-import { CONCURRENCY_HYBRID, CONCURRENCY_TOKENS, DETECTOR_CONCURRENCY, DETECTOR_NONE } from "../shared/layout";
+import { CONCURRENCY_HYBRID, CONCURRENCY_TOKENS, DETECTOR_CONCURRENCY, DETECTOR_NONE } from "../shared/rules-layout";
 import {
   podDecodes,
   podHide,

@@ -1,6 +1,6 @@
 // Tool calls of an assistant's turn: name, arguments and id in the order in which a template prints them. Engines parse
 // the arguments, and templates print them again.
-import { TURNS_ARGUMENTS_INDENT, TURNS_CALL_FIELDS } from "../shared/layout";
+import { TURNS_ARGUMENTS_INDENT, TURNS_CALL_FIELDS } from "../shared/turns-layout";
 import { at, cursorStart, cut, end, peek, resume, seek, skipValue, STOP_DEEP, stopped } from "./json-cursor";
 import { NO_FIELD, nameLen, namePtr, readField, readName } from "./json-key";
 import { COPY_SLACK, copied, copyFull, copyString } from "./json-text";

@@ -6,7 +6,7 @@ import {
   TURNS_STRICT,
   TURNS_TOOL_INDENT,
   TURNS_TOOL_LEVEL,
-} from "../shared/layout";
+} from "../shared/turns-layout";
 import { at, end, peek, resume, seek, skipValue, stopped } from "./json-cursor";
 import { NO_FIELD, nameLen, namePtr, readField, readName } from "./json-key";
 import { printItem, printLine, printStart, printString, printValue } from "./python-json";

@@ -1,9 +1,8 @@
 // Conversations that the plain table does not cover: tools, calls, results, reasoning that is sent back, and turns that
 // are printed by where they stand. The agent's copy of this, which learns and judges programs, is
 // agent/model/turn-program.ts.
+import { JOINT_UNKNOWN, TEMPLATE_TURNS } from "../shared/models-layout";
 import {
-  JOINT_UNKNOWN,
-  TEMPLATE_TURNS,
   TURN_KINDS,
   TURNS_EDITS,
   TURNS_EMPTY,
@@ -18,7 +17,7 @@ import {
   TURNS_THINK_UNKNOWN,
   TURNS_TOOLS_AT,
   TURNS_TOOLS_FIRST,
-} from "../shared/layout";
+} from "../shared/turns-layout";
 import { at, resume, seek, stopped } from "./json-cursor";
 import { stripLeft, stripRight, wholeCharacters } from "./json-text";
 import { escapeByte } from "./python-json";

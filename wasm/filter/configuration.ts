@@ -1,6 +1,6 @@
 // The plugin's configuration: one flat JSON object. It is read once, so plain searching serves; unknown fields are
 // ignored, because an older filter may meet a newer configuration.
-import { DEBUG_ALL, DEBUG_NONE, DEBUG_TRUSTED } from "../shared/layout";
+import { DEBUG_ALL, DEBUG_NONE, DEBUG_TRUSTED } from "../shared/policy-layout";
 import { Text, text } from "./abi/memory";
 
 /** Cluster of the agent's table stream. */

@@ -4,13 +4,9 @@ import { pickRecord, PICK_RECORD_MAX } from "../core/pick-record";
 import { podName, podNameSize } from "../core/pods";
 import { policyVersion } from "../core/policy";
 import { ruleFlags, sample } from "../core/request-rules";
-import {
-  DECISION_HEAD_BYTES,
-  DECISION_ID_SIZE,
-  DECISION_ROUTED,
-  KIND_DECISION,
-  RULES_FILTER_STATE,
-} from "../shared/layout";
+import { DECISION_HEAD_BYTES, DECISION_ID_SIZE, DECISION_ROUTED } from "../shared/decision-layout";
+import { KIND_DECISION } from "../shared/frame-layout";
+import { RULES_FILTER_STATE } from "../shared/rules-layout";
 import { liveSequence } from "../shared/table-reader";
 import { Text, text } from "./abi/memory";
 import { DIGITS_MAX, digits } from "./decimal";

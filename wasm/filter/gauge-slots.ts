@@ -1,7 +1,7 @@
 // Which pod has which gauges. Envoy never frees a metric's name, so gauges are named by slot, and which address has
 // which slot is agreed inside the process through one shared-data key.
 import { podAddress, podAddressSize, podByAddress, podHigh, podKnown } from "../core/pods";
-import { MAX_PODS } from "../shared/layout";
+import { MAX_PODS } from "../shared/pods-layout";
 import { Text, text } from "./abi/memory";
 import { CAS_MISMATCH, METRIC_GAUGE, NOT_FOUND, OK } from "./abi/types";
 import { digits } from "./decimal";

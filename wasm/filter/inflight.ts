@@ -14,7 +14,7 @@ import {
   podSetOut,
   podSetTokens,
 } from "../core/pods";
-import { MAX_PODS } from "../shared/layout";
+import { MAX_PODS } from "../shared/pods-layout";
 import {
   GAUGE_COUNTS,
   GAUGE_OUT,

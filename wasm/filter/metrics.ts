@@ -1,9 +1,9 @@
 // What the filter counts. Counters are added up in memory and handed to Envoy once a second: a host call costs more
 // than the rest of the counting.
 import { sessionHits, sessionMisses, sessionMoves } from "../core/session-table";
-import { REPORT_COUNTER_COUNT } from "../shared/layout";
 import { prefixBytes } from "../shared/prefix-table";
 import { regionsBytes } from "../shared/regions";
+import { REPORT_COUNTER_COUNT } from "../shared/report-layout";
 import { liveBuckets, liveEntries } from "../shared/table-reader";
 import { Text, text } from "./abi/memory";
 import { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM } from "./abi/types";

@@ -2,7 +2,7 @@
 // value is changed in the body's bytes; everything else in it stays as it came.
 import { overrideAllowed, rewriteTarget, ruleAny, ruleText, ruleTextSize } from "../core/request-rules";
 import { modelFrom, modelLen, modelPtr, modelTo } from "../core/scan";
-import { RULE_REWRITE } from "../shared/layout";
+import { RULE_REWRITE } from "../shared/rules-layout";
 import { MAP_REQUEST, OK } from "./abi/types";
 import { edit } from "./body-edits";
 import { MODEL_OVERRIDE, MODEL_REWRITE, MODEL_REWRITE_OLD } from "./control-headers";

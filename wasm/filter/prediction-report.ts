@@ -1,15 +1,15 @@
 // What goes up to the agent once a second about predictions: per pod what its announced blocks promised, and what
 // answers said was cached. Told by tenant too, so that the agent can tell one caller's oddity from a pod's.
 import { podAddress, podAddressSize, podHigh, podKnown } from "../core/pods";
+import { KIND_PREDICTIONS } from "../shared/frame-layout";
+import { MAX_PODS } from "../shared/pods-layout";
 import {
-  KIND_PREDICTIONS,
-  MAX_PODS,
   PREDICTIONS_HEAD_BYTES,
   PREDICTIONS_ROW_BYTES,
   PREDICTIONS_TENANT_BYTES,
   PREDICTIONS_TENANTS,
   TENANT_OTHERS,
-} from "../shared/layout";
+} from "../shared/predictions-layout";
 import { Stream } from "./streams";
 import { streamPayload, streamRoom, streamSend } from "./table-stream";
 

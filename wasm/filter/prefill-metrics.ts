@@ -1,14 +1,14 @@
 // What prefill/decode counts, in Envoy's stats and, once a second, to the agent.
 import { podAddress, podAddressSize, podHigh, podKnown } from "../core/pods";
 import {
-  KIND_TRANSFERS,
-  MAX_PODS,
   TRANSFER_COUNTER_COUNT,
   TRANSFERS_COUNTERS,
   TRANSFERS_HEAD_BYTES,
   TRANSFERS_ROW_BYTES,
   TRANSFERS_ROWS,
-} from "../shared/layout";
+} from "../shared/disaggregation-layout";
+import { KIND_TRANSFERS } from "../shared/frame-layout";
+import { MAX_PODS } from "../shared/pods-layout";
 import { Text, text } from "./abi/memory";
 import { METRIC_COUNTER, METRIC_GAUGE } from "./abi/types";
 import { addMetric, defineMetric } from "./host";

@@ -15,7 +15,7 @@ import { prefillWork } from "../core/pick";
 import { podKnown, podModel, podObserveRate, podPendingRequests, podReady } from "../core/pods";
 import { ANSWER_EMPTY, ANSWER_OK, answerAt, answerSize, answerTokens, readPrefillAnswer } from "../core/prefill-answer";
 import { EDIT_ROOM, editDecode, editPrefill } from "../core/prefill-body";
-import { FAILURE_ERROR, SPLIT_BY_SIDECAR, SPLIT_NONE } from "../shared/layout";
+import { FAILURE_ERROR, SPLIT_BY_SIDECAR, SPLIT_NONE } from "../shared/disaggregation-layout";
 import { memoryInit, memoryLimit, text } from "./abi/memory";
 import { BUFFER_CALL_BODY, BUFFER_REQUEST_BODY, MAP_CALL, MAP_REQUEST, MAP_RESPONSE, OK } from "./abi/types";
 import { setNumber } from "./decimal";

@@ -18,7 +18,8 @@ import {
   lineStream,
   lineVictim,
 } from "../core/waiting-line";
-import { MAX_MODELS, RULES_QUEUE_ON } from "../shared/layout";
+import { MAX_MODELS } from "../shared/models-layout";
+import { RULES_QUEUE_ON } from "../shared/rules-layout";
 import { arenaMark, arenaReturn } from "./abi/memory";
 import { CONTINUE, OK } from "./abi/types";
 import { effectiveContext, now } from "./host";

@@ -11,14 +11,8 @@ import {
   rulesKnown,
   trustConfigured,
 } from "../core/request-rules";
-import {
-  DEBUG_ALL,
-  DEBUG_TRUSTED,
-  RULE_CLAIM_VALUE,
-  RULE_OVERRIDE,
-  RULE_PRINCIPAL,
-  RULE_TOKEN,
-} from "../shared/layout";
+import { DEBUG_ALL, DEBUG_TRUSTED } from "../shared/policy-layout";
+import { RULE_CLAIM_VALUE, RULE_OVERRIDE, RULE_PRINCIPAL, RULE_TOKEN } from "../shared/rules-layout";
 import { sha256 } from "../shared/sha256";
 import { sipLo, siphash128 } from "../shared/siphash";
 import { Text, text } from "./abi/memory";

@@ -59,8 +59,6 @@ import {
 } from "../core/scan";
 import { cookieValue, cookieValuePtr, cookieValueLen, deriveSession, keyedSession, validSession } from "../core/session";
 import { NO_TAIL, speculativeAdd, speculativeAlso, speculativeBegin } from "../core/speculative";
-import { fnv64 } from "../shared/fnv";
-import { hashBlocks } from "../shared/hash";
 import {
   DECISION_FILTERED_OUT,
   DECISION_NO_PODS,
@@ -69,11 +67,11 @@ import {
   DECISION_ROUTED,
   DECISION_SATURATED,
   DECISION_SUBSET_EMPTY,
-  RESERVED_REJECT,
-  RULE_REWRITE,
-  RULES_QUEUE_ON,
-  RULES_SUBSET_METADATA,
-} from "../shared/layout";
+} from "../shared/decision-layout";
+import { fnv64 } from "../shared/fnv";
+import { hashBlocks } from "../shared/hash";
+import { RESERVED_REJECT } from "../shared/policy-layout";
+import { RULE_REWRITE, RULES_QUEUE_ON, RULES_SUBSET_METADATA } from "../shared/rules-layout";
 import { sipHi, sipLo, siphash128, siphash64 } from "../shared/siphash";
 import { Text, text } from "./abi/memory";
 import { BUFFER_REQUEST_BODY, CONTINUE, MAP_REQUEST, OK, STOP } from "./abi/types";

@@ -1,7 +1,8 @@
 // What goes up to the agent within milliseconds about prompts that are matched approximately: which pod got which
 // blocks. The agent keeps them as long as the pod's cache may, and all gateways see them in the table.
 import { podAddress, podAddressSize } from "../core/pods";
-import { KIND_ROUTED, ROUTED_HEAD_BYTES, ROUTED_ROW_BYTES } from "../shared/layout";
+import { KIND_ROUTED } from "../shared/frame-layout";
+import { ROUTED_HEAD_BYTES, ROUTED_ROW_BYTES } from "../shared/routed-layout";
 import { C_ROUTED_CUT, count } from "./metrics";
 import { streamPayload, streamRoom, streamSend } from "./table-stream";
 

@@ -4,17 +4,17 @@
 import { pickSharing } from "../core/pick";
 import { podHigh, podKnown, podsClearForeign, podSetForeign } from "../core/pods";
 import { ruleFlags, slowSharingMs } from "../core/request-rules";
+import { KIND_SHARE } from "../shared/frame-layout";
+import { MAX_PODS } from "../shared/pods-layout";
+import { RULES_KEEP_WHEN_SLOW } from "../shared/rules-layout";
 import {
   FOREIGN_HEAD_BYTES,
   FOREIGN_ROW_BYTES,
-  KIND_SHARE,
-  MAX_PODS,
-  RULES_KEEP_WHEN_SLOW,
   SHARE_HEAD_BYTES,
   SHARE_ROW_BYTES,
   SHARE_SLOW,
   SHARE_WHOLE,
-} from "../shared/layout";
+} from "../shared/sharing-layout";
 import { text } from "./abi/memory";
 import { LOG_INFO, LOG_WARN } from "./abi/types";
 import { GAUGE_COUNTS, GAUGE_TOKENS, slotAddress, slotAddressSize, slotsBound } from "./gauge-slots";

@@ -2,7 +2,7 @@
 // gateway's own filters in metadata. Source: endpoint picker protocol, "subset hint" (GIE, proposal 004).
 import { ruleFlags } from "../core/request-rules";
 import { podsKeep, podsShow } from "../core/pods";
-import { RULES_SUBSET_METADATA } from "../shared/layout";
+import { RULES_SUBSET_METADATA } from "../shared/rules-layout";
 import { text } from "./abi/memory";
 import { MAP_REQUEST, OK } from "./abi/types";
 import { SUBSET } from "./control-headers";

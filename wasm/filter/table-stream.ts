@@ -11,7 +11,6 @@ import {
   FORMAT,
   HEAD_BYTES,
   HEAD_KIND,
-  HELLO_BYTES,
   KIND_COLUMNS,
   KIND_DISAGGREGATION,
   KIND_FOREIGN,
@@ -23,7 +22,8 @@ import {
   KIND_POLICY,
   KIND_RESYNC,
   KIND_RULES,
-} from "../shared/layout";
+} from "../shared/frame-layout";
+import { HELLO_BYTES } from "../shared/report-layout";
 import {
   FRAME_CLEARED,
   FRAME_GAP,

@@ -1,6 +1,6 @@
 // The changes since the last drain, as runs of rows in wire order. A reader applies them in order, so a set id may be
 // freed and used again within one delta.
-import { MAX_DELTA_ROWS, PUT_BYTES, RUN_PUTS, RUN_REMOVES, RUN_SETS } from "./layout";
+import { MAX_DELTA_ROWS, PUT_BYTES, RUN_PUTS, RUN_REMOVES, RUN_SETS } from "./delta-layout";
 import { setMask } from "./pod-sets";
 
 let log: usize = 0;

@@ -1,6 +1,7 @@
-// Writer of the frame that tells a gateway what the others have under way; layout.ts has the offsets.
-import { FOREIGN_HEAD_BYTES, FOREIGN_ROW_BYTES, HEAD_BYTES } from "./layout";
+// Writer of the frame that tells a gateway what the others have under way; sharing-layout.ts has the offsets.
+import { HEAD_BYTES } from "./frame-layout";
 import { sectionBytes, sectionMore, sectionRaw, sectionSize } from "./sections";
+import { FOREIGN_HEAD_BYTES, FOREIGN_ROW_BYTES } from "./sharing-layout";
 
 let rows: u32 = 0;
 

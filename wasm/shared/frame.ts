@@ -1,5 +1,4 @@
 // Frames: a head that says what follows and whether it arrived whole, then the payload.
-import { ACC1, chain, checksum } from "./hash";
 import {
   FORMAT,
   HEAD_BYTES,
@@ -11,7 +10,8 @@ import {
   HEAD_SEQUENCE,
   HEAD_START,
   MAGIC,
-} from "./layout";
+} from "./frame-layout";
+import { ACC1, chain, checksum } from "./hash";
 
 /** Checksum of a frame with `payload` bytes: of the payload, then of the five words of the head before it. */
 export function frameChecksum(p: usize, payload: u32): u64 {

@@ -36,7 +36,6 @@ import {
   textsSaveBytes,
 } from "./block-texts";
 import { growMask, logClear, logPut, logRemove, logSet, maskWords } from "./delta-writer";
-import { MAX_PODS } from "./layout";
 import {
   memberAdd,
   membersBytes,
@@ -59,6 +58,7 @@ import {
   setWith,
   setWithout,
 } from "./pod-sets";
+import { MAX_PODS } from "./pods-layout";
 import { MAX_BUCKETS, prefixBytes, prefixFind, prefixGrow, prefixPut, prefixRemove } from "./prefix-table";
 import { feed, sChain, sSize, stateStart } from "./text-state";
 

@@ -1,6 +1,6 @@
 // Interned sets of pods, writer side. An entry carries a 16-bit id instead of a mask; ids are counted and reused.
 // Id 0 is the empty set.
-import { MAX_SETS } from "./layout";
+import { MAX_SETS } from "./delta-layout";
 
 /** 64-bit words of a mask: 1,024 pods. */
 // @ts-ignore: decorator

@@ -2,8 +2,8 @@
 // knows what it routed a moment ago; this knows what the engines announced.
 import { maskWords } from "./delta-writer";
 import { entries, table, tableBuckets } from "./kv-index";
-import { MAX_PODS } from "./layout";
 import { setMask } from "./pod-sets";
+import { MAX_PODS } from "./pods-layout";
 import { prefixFind } from "./prefix-table";
 
 /** Bytes of a pod's result: blocks u32, tokens u32, tokens at the end of the block before the last matched one u32. */

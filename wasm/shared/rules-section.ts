@@ -1,6 +1,6 @@
-// Writer of the rules section: fixed fields first, rows behind them; layout.ts has the offsets.
+// Writer of the rules section: fixed fields first, rows behind them; rules-layout.ts has the offsets.
+import { HEAD_BYTES } from "./frame-layout";
 import {
-  HEAD_BYTES,
   RULES_DETECTOR,
   RULES_FLAGS,
   RULES_HEADROOM,
@@ -28,7 +28,7 @@ import {
   RULE_ROW_BYTES,
   RULE_TARGET,
   RULE_TOKEN,
-} from "./layout";
+} from "./rules-layout";
 import { sectionBytes, sectionMore, sectionRaw, sectionSize } from "./sections";
 
 // Numbers that Node needs are exported, never repeated there.

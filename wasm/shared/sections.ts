@@ -1,11 +1,9 @@
-// Writers of the sections: pods, loads, models, policy. Rows are built one by one in a buffer that grows; layout.ts
-// has the offsets.
+// Writers of the sections: pods, loads, models, policy. Rows are built one by one in a buffer that grows; the
+// files *-layout.ts have the offsets.
+import { HEAD_BYTES } from "./frame-layout";
 import {
-  HEAD_BYTES,
   JOINT_UNKNOWN,
-  LOAD_ROW_BYTES,
   MODEL_ROW_BYTES,
-  POD_ROW_BYTES,
   PLAIN_THINKING,
   TEMPLATE_BOS,
   TEMPLATE_FLAGS,
@@ -14,10 +12,9 @@ import {
   TEMPLATE_STRIP,
   TEMPLATE_THINKING,
   TEMPLATE_TURNS,
-  TURN_KINDS,
-  TURNS_BYTES,
-  TURNS_JOINTS,
-} from "./layout";
+} from "./models-layout";
+import { LOAD_ROW_BYTES, POD_ROW_BYTES } from "./pods-layout";
+import { TURN_KINDS, TURNS_BYTES, TURNS_JOINTS } from "./turns-layout";
 
 let buffer: usize = 0;
 let capacity: usize = 0;

@@ -1,5 +1,6 @@
 // Reader side of the stream: takes frames, keeps the last table it trusts. A snapshot is built beside the live table and
 // takes its place when all of it has come; where both do not fit the limit, the live one is cleared first.
+import { MAX_SETS, PUT_BYTES, RUN_PUTS, RUN_REMOVES, RUN_SETS } from "./delta-layout";
 import { frameDigest, frameValid } from "./frame";
 import {
   HEAD_BYTES,
@@ -13,12 +14,7 @@ import {
   KIND_SNAPSHOT_BEGIN,
   KIND_SNAPSHOT_END,
   KIND_SNAPSHOT_PIECE,
-  MAX_SETS,
-  PUT_BYTES,
-  RUN_PUTS,
-  RUN_REMOVES,
-  RUN_SETS,
-} from "./layout";
+} from "./frame-layout";
 import { MAX_BUCKETS, prefixBytes, prefixPut, prefixRemove } from "./prefix-table";
 import { regionGive, regionsLimit, regionTake } from "./regions";
 

@@ -1,6 +1,55 @@
 // Entry of wire.wasm, the module that Node loads: keys, index, frames out, frames in, checkpoint.
+import { DECISION_HEAD_BYTES, DECISION_ROW_BYTES } from "./decision-layout";
+import { RUN_SETS } from "./delta-layout";
 import { growMask, logBytes, logClear, logPiece, logRows, logSize, maskWords } from "./delta-writer";
+import {
+  DISAGGREGATION_BODY_BYTES,
+  DISAGGREGATION_BY,
+  DISAGGREGATION_BYTES,
+  DISAGGREGATION_CALLS,
+  DISAGGREGATION_EXPIRY_MS,
+  DISAGGREGATION_FAILURE,
+  DISAGGREGATION_MODE,
+  DISAGGREGATION_PROMPT,
+  DISAGGREGATION_STALL_WEIGHT,
+  DISAGGREGATION_THRESHOLD,
+  DISAGGREGATION_TIMEOUT_MS,
+  DISAGGREGATION_TOKENS_PER_SECOND,
+  TRANSFER_COUNTER_COUNT,
+  TRANSFERS_COUNTERS,
+  TRANSFERS_HEAD_BYTES,
+  TRANSFERS_ROW_BYTES,
+  TRANSFERS_ROWS,
+} from "./disaggregation-layout";
 import { frameChecksum, frameDigest, frameSeal, frameValid } from "./frame";
+import {
+  HEAD_BYTES,
+  HEAD_CHECKSUM,
+  HEAD_LENGTH,
+  KIND_COLUMNS,
+  KIND_DECISION,
+  KIND_FOREIGN,
+  KIND_SHARE,
+  KIND_DELTA,
+  KIND_DISAGGREGATION,
+  KIND_HEARTBEAT,
+  KIND_HELLO,
+  KIND_INSIDE,
+  KIND_LOADS,
+  KIND_MODELS,
+  KIND_PODS,
+  KIND_POLICY,
+  KIND_PREDICTIONS,
+  KIND_REPORT,
+  KIND_RESYNC,
+  KIND_ROUTED,
+  KIND_RULES,
+  KIND_SNAPSHOT_BEGIN,
+  KIND_SNAPSHOT_END,
+  KIND_SNAPSHOT_PIECE,
+  KIND_TRANSFERS,
+  MAX_PAYLOAD,
+} from "./frame-layout";
 import { checksum, expandKey, hashBlocks, KEY_WORDS } from "./hash";
 import {
   blocksHeld,
@@ -27,49 +76,6 @@ import {
   tokensSeen,
 } from "./kv-index";
 import {
-  DECISION_HEAD_BYTES,
-  DECISION_ROW_BYTES,
-  DISAGGREGATION_BODY_BYTES,
-  DISAGGREGATION_BY,
-  DISAGGREGATION_BYTES,
-  DISAGGREGATION_CALLS,
-  DISAGGREGATION_EXPIRY_MS,
-  DISAGGREGATION_FAILURE,
-  DISAGGREGATION_MODE,
-  DISAGGREGATION_PROMPT,
-  DISAGGREGATION_STALL_WEIGHT,
-  DISAGGREGATION_THRESHOLD,
-  DISAGGREGATION_TIMEOUT_MS,
-  DISAGGREGATION_TOKENS_PER_SECOND,
-  HEAD_BYTES,
-  HEAD_CHECKSUM,
-  HEAD_LENGTH,
-  HELLO_BYTES,
-  KIND_COLUMNS,
-  KIND_DECISION,
-  KIND_FOREIGN,
-  KIND_SHARE,
-  SHARE_HEAD_BYTES,
-  SHARE_ROW_BYTES,
-  KIND_DELTA,
-  KIND_DISAGGREGATION,
-  KIND_HEARTBEAT,
-  KIND_HELLO,
-  KIND_INSIDE,
-  KIND_LOADS,
-  KIND_MODELS,
-  KIND_PODS,
-  KIND_POLICY,
-  KIND_PREDICTIONS,
-  KIND_REPORT,
-  KIND_RESYNC,
-  KIND_ROUTED,
-  KIND_RULES,
-  KIND_SNAPSHOT_BEGIN,
-  KIND_SNAPSHOT_END,
-  KIND_SNAPSHOT_PIECE,
-  KIND_TRANSFERS,
-  MAX_PAYLOAD,
   POLICY_BLOCK_BYTES,
   POLICY_BLOCK_KEY,
   POLICY_BODY_READ,
@@ -81,23 +87,13 @@ import {
   POLICY_SALT_KEY,
   POLICY_STALE_MS,
   POLICY_VERSION,
+} from "./policy-layout";
+import {
   PREDICTIONS_HEAD_BYTES,
   PREDICTIONS_ROW_BYTES,
   PREDICTIONS_TENANT_BYTES,
   PREDICTIONS_TENANTS,
-  REPORT_COUNTER_COUNT,
-  REPORT_COUNTERS,
-  REPORT_HEAD_BYTES,
-  REPORT_ROW_BYTES,
-  ROUTED_HEAD_BYTES,
-  ROUTED_ROW_BYTES,
-  RUN_SETS,
-  TRANSFER_COUNTER_COUNT,
-  TRANSFERS_COUNTERS,
-  TRANSFERS_HEAD_BYTES,
-  TRANSFERS_ROW_BYTES,
-  TRANSFERS_ROWS,
-} from "./layout";
+} from "./predictions-layout";
 import { SCORE_BYTES, scoreHashes } from "./prefix-score";
 import { prefixBytes } from "./prefix-table";
 import { setMask, setsHigh, setUsed } from "./pod-sets";
@@ -116,7 +112,16 @@ import {
 import { fnv32 } from "./fnv";
 import { MAX_ADAPTERS, MAX_COLUMNS, MAX_LABEL_BITS, NO_PROFILE } from "./program-layout";
 import { programSize, programWrite } from "./program-writer";
+import {
+  HELLO_BYTES,
+  REPORT_COUNTER_COUNT,
+  REPORT_COUNTERS,
+  REPORT_HEAD_BYTES,
+  REPORT_ROW_BYTES,
+} from "./report-layout";
+import { ROUTED_HEAD_BYTES, ROUTED_ROW_BYTES } from "./routed-layout";
 import { sectionBytes, sectionRaw } from "./sections";
+import { SHARE_HEAD_BYTES, SHARE_ROW_BYTES } from "./sharing-layout";
 import { sipHi, sipLo, siphash128, siphash64 } from "./siphash";
 
 export {
