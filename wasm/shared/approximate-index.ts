@@ -4,9 +4,9 @@
 //
 // Entry: hash u64, newer u32, older u32 (entry + 1 each, 0 = none), pod u32 (FREE = unused, then older is the next free
 // one), used s u32.
-import { join, leave, tableLimit } from "./kv-index";
 import { PRIME1, PRIME2 } from "./hash";
 import { MAX_PODS } from "./pods-layout";
+import { join, leave, tableLimit } from "./published-table";
 
 // @ts-ignore: decorator
 @inline

@@ -14,52 +14,19 @@ import {
   blockSetCopies,
   blocksHigh,
   blocksInit,
-  blocksLoad,
   blocksReset,
-  blocksSave,
-  blocksSaveBytes,
   blockState,
   blockTokens,
   MAX_TOKENS,
   OTHER_TIER,
 } from "./kv-blocks";
-import {
-  textAdd,
-  textFirst,
-  textHash,
-  textNext,
-  textsBytes,
-  textsDrop,
-  textsInit,
-  textsLoad,
-  textsSave,
-  textsSaveBytes,
-} from "./block-texts";
-import { growMask, logClear, logPut, logRemove, logSet, maskWords } from "./delta-writer";
-import {
-  memberAdd,
-  membersBytes,
-  membersInit,
-  membersLoad,
-  membersSave,
-  membersSaveBytes,
-  memberTake,
-} from "./member-counts";
-import {
-  newSet,
-  setHas,
-  setRelease,
-  setsClear,
-  setsInit,
-  setSize,
-  setsLoad,
-  setsSave,
-  setsSaveBytes,
-  setWith,
-  setWithout,
-} from "./pod-sets";
+import { textAdd, textFirst, textHash, textNext, textsBytes, textsDrop, textsInit } from "./block-texts";
+import { growMask, logClear } from "./delta-writer";
+import { membersBytes, membersInit } from "./member-counts";
+import { setsClear, setsInit, setSize } from "./pod-sets";
 import { MAX_PODS } from "./pods-layout";
-import { MAX_BUCKETS, prefixBytes, prefixFind, prefixGrow, prefixPut, prefixRemove } from "./prefix-table";
+import { prefixBytes, prefixFind } from "./prefix-table";
+import { join, leave, refuse, requireSnapshot, table, tableBuckets, tableClear, tableInit } from "./published-table";
 import { feed, sChain, sSize, stateStart } from "./text-state";
 
 // @ts-ignore: decorator
@@ -79,20 +46,9 @@ export const STORE_BAD_SHAPE: i32 = 3;
 @inline
 const MAX_COMPLETED: u32 = 4096;
 
-let key: usize = 0;
-let blockBytes: u32 = 128;
-let maxEntries: u32 = 0;
+export let key: usize = 0;
+export let blockBytes: u32 = 128;
 
-/** Published table, kept as the very image that readers hold. */
-export let table: usize = 0;
-export let tableBuckets: u32 = 0;
-/** Buckets that there is room for. It is taken at once, and costs memory as far as it is used. */
-let tableRoom: u32 = 0;
-export let entries: u32 = 0;
-/** Entries not published because the table or the set ids were full. */
-export let refused: u64 = 0;
-/** The table was rebuilt: readers need a snapshot, a delta would not do. */
-export let snapshotDue: bool = true;
 /** Texts and tokens seen, for the mean bytes per token. */
 export let bytesSeen: u64 = 0;
 export let tokensSeen: u64 = 0;
@@ -119,110 +75,12 @@ let completed: usize = 0;
 export function indexInit(blockKey: usize, bytes: u32, limit: u32): void {
   key = blockKey;
   blockBytes = bytes;
-  maxEntries = limit;
   completed = heap.alloc(<usize>MAX_COMPLETED * 16);
   setsInit();
   blocksInit();
   textsInit();
   membersInit();
-  newTable(1024);
-}
-
-function newTable(buckets: u32): void {
-  const most = max(buckets, mostBuckets());
-  if (most > tableRoom) {
-    if (table) heap.free(table);
-    table = heap.alloc(prefixBytes(most));
-    tableRoom = most;
-  }
-  memory.fill(table, 0, prefixBytes(buckets));
-  tableBuckets = buckets;
-  entries = 0;
-  snapshotDue = true;
-}
-
-/** A snapshot was taken: deltas go on from it. */
-export function snapshotTaken(): void {
-  snapshotDue = false;
-}
-
-/** Buckets that `maxEntries` fill to 0.85: what a table grows to at last, so that a full one costs 15 bytes an entry. */
-function mostBuckets(): u32 {
-  return <u32>((<u64>maxEntries * 4 + 16) / 17) + 1;
-}
-
-function growTable(): void {
-  const buckets = max(tableBuckets + 1, min(tableBuckets + (tableBuckets >> 2) + 512, mostBuckets()));
-  prefixGrow(table, tableBuckets, buckets);
-  tableBuckets = buckets;
-  snapshotDue = true;
-  logClear();
-}
-
-/** Most prefix entries. */
-export function tableLimit(): u32 {
-  return maxEntries;
-}
-
-/** Publishes that a pod holds a text block, which ends after `tokens` tokens. */
-export function join(hash: u64, pod: u32, tokens: u32): void {
-  const at = prefixFind(table, tableBuckets, hash);
-  const units = min(tokens >> 4, 0xffff);
-  if (!at) {
-    if (entries >= maxEntries) {
-      refused++;
-      return;
-    }
-    const set = setWith(0, pod);
-    if (set < 0) {
-      refused++;
-      return;
-    }
-    if (newSet) logSet(newSet);
-    const meta = <u32>set | (units << 16);
-    prefixPut(table, tableBuckets, hash, meta);
-    logPut(hash, meta);
-    entries++;
-    if (<u64>entries * 4 > <u64>tableBuckets * 17 && tableBuckets < mostBuckets()) growTable();
-    return;
-  }
-  const meta = load<u32>(at);
-  if (setHas(meta & 0xffff, pod)) {
-    memberAdd(hash, pod);
-    return;
-  }
-  const set = setWith(meta & 0xffff, pod);
-  if (set < 0) {
-    refused++;
-    return;
-  }
-  if (newSet) logSet(newSet);
-  setRelease(meta & 0xffff);
-  const next = <u32>set | (min(units, meta >> 16) << 16);
-  store<u32>(at, next);
-  logPut(hash, next);
-}
-
-/** Takes that back. */
-export function leave(hash: u64, pod: u32): void {
-  const at = prefixFind(table, tableBuckets, hash);
-  if (!at) return;
-  const meta = load<u32>(at);
-  if (!setHas(meta & 0xffff, pod)) return;
-  if (memberTake(hash, pod)) return;
-  const set = setWithout(meta & 0xffff, pod);
-  if (newSet) logSet(newSet);
-  setRelease(meta & 0xffff);
-  // With no set id left the entry goes altogether: a subset of the truth, never a superset.
-  if (set <= 0) {
-    prefixRemove(table, tableBuckets, hash);
-    entries--;
-    logRemove(hash);
-    return;
-  }
-  const next = <u32>set | (meta & 0xffff0000);
-  store<u32>(at, next);
-  logPut(hash, next);
+  tableInit(limit);
 }
 
 // @ts-ignore: decorator
@@ -257,7 +115,7 @@ export function indexStore(
   known: usize,
   vocabulary: u32,
 ): i32 {
-  if (growMask(pod)) snapshotDue = true;
+  if (growMask(pod)) requireSnapshot();
   const owner = ownerOf(pod, tier);
   let done: u32 = 0;
   if (hasParent) {
@@ -299,7 +157,7 @@ export function indexStore(
     }
     const i = blockAdd(hash, owner, done, sSize & (blockBytes - 1), n > 0);
     if (i < 0) {
-      refused++;
+      refuse();
       return STORE_OK;
     }
     countBlock(owner, 1);
@@ -332,7 +190,7 @@ export function indexStoreKnown(pod: u32, tier: u32, hashes: usize, count: u32):
     blockState(other);
     const i = blockAdd(hash, owner, blockTokens(other), blockPosition(other), blockCompletes(other));
     if (i < 0) {
-      refused++;
+      refuse();
       continue;
     }
     knownBlocks++;
@@ -415,7 +273,7 @@ export function indexBytes(): f64 {
 
 /** Forgets everything. */
 export function indexReset(): void {
-  newTable(1024);
+  tableClear(1024);
   setsClear();
   blocksReset();
   textsInit();
@@ -425,43 +283,10 @@ export function indexReset(): void {
   logClear();
 }
 
-// A checkpoint is the memory of the parts, one after another, behind a head of 56 bytes: magic u64, block bytes u32,
-// mask words u32, buckets u32, entries u32, bytes seen u64, tokens seen u64, key check u64, blocks u32, zero u32.
-// @ts-ignore: decorator
-@inline
-const CHECKPOINT_MAGIC: u64 = 0x3430545043544757; // "WGTCPT04"
-// @ts-ignore: decorator
-@inline
-const CHECKPOINT_HEAD: usize = 56;
-
-export function indexSaveBytes(): usize {
-  return CHECKPOINT_HEAD + prefixBytes(tableBuckets) + blocksSaveBytes() + textsSaveBytes() + membersSaveBytes() + setsSaveBytes();
-}
-
-export function indexSave(p: usize): void {
-  store<u64>(p, CHECKPOINT_MAGIC);
-  store<u32>(p, blockBytes, 8);
-  store<u32>(p, maskWords, 12);
-  store<u32>(p, tableBuckets, 16);
-  store<u32>(p, entries, 20);
-  store<u64>(p, bytesSeen, 24);
-  store<u64>(p, tokensSeen, 32);
-  store<u64>(p, load<u64>(key), 40);
-  store<u32>(p, blocksHeld, 48);
-  store<u32>(p, 0, 52);
-  p += CHECKPOINT_HEAD;
-  memory.copy(p, table, prefixBytes(tableBuckets));
-  p += prefixBytes(tableBuckets);
-  blocksSave(p);
-  p += blocksSaveBytes();
-  textsSave(p);
-  p += textsSaveBytes();
-  membersSave(p);
-  p += membersSaveBytes();
-  setsSave(p);
-}
-
-function recount(): void {
+/** Takes what a checkpoint says was seen, and counts the blocks that it brought. */
+export function indexTake(bytes: u64, tokens: u64): void {
+  bytesSeen = bytes;
+  tokensSeen = tokens;
   memory.fill(podBlocks, 0, MAX_PODS << 2);
   blocksHeld = 0;
   for (let i: u32 = 0; i < blocksHigh(); i++) if (blockCopies(i)) countBlock(blockOwner(i), 1);
@@ -474,26 +299,3 @@ export function indexHeldRun(pod: u32, hashes: usize, count: u32): u32 {
   return n;
 }
 
-/** Takes a checkpoint of `n` bytes whose checksum the caller verified; false when it is of another key or format. */
-export function indexLoad(p: usize, n: usize): bool {
-  if (n < CHECKPOINT_HEAD || load<u64>(p) != CHECKPOINT_MAGIC || load<u32>(p, 8) != blockBytes) return false;
-  if (load<u64>(p, 40) != load<u64>(key)) return false;
-  const buckets = load<u32>(p, 16);
-  if (buckets == 0 || buckets > MAX_BUCKETS || n < CHECKPOINT_HEAD + prefixBytes(buckets)) return false;
-  growMask((load<u32>(p, 12) << 6) - 1);
-  newTable(buckets);
-  entries = load<u32>(p, 20);
-  bytesSeen = load<u64>(p, 24);
-  tokensSeen = load<u64>(p, 32);
-  blocksHeld = load<u32>(p, 48);
-  p += CHECKPOINT_HEAD;
-  memory.copy(table, p, prefixBytes(buckets));
-  p += prefixBytes(buckets);
-  p += blocksLoad(p);
-  p += textsLoad(p);
-  p += membersLoad(p);
-  recount();
-  setsLoad(p);
-  logClear();
-  return true;
-}

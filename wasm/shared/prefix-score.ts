@@ -1,10 +1,10 @@
 // How much of a prompt each pod holds, by the writer's own table: what the score routes answer. The filter's match also
 // knows what it routed a moment ago; this knows what the engines announced.
 import { maskWords } from "./delta-writer";
-import { entries, table, tableBuckets } from "./kv-index";
 import { setMask } from "./pod-sets";
 import { MAX_PODS } from "./pods-layout";
 import { prefixFind } from "./prefix-table";
+import { entries, table, tableBuckets } from "./published-table";
 
 /** Bytes of a pod's result: blocks u32, tokens u32, tokens at the end of the block before the last matched one u32. */
 // @ts-ignore: decorator

@@ -51,28 +51,20 @@ import {
   MAX_PAYLOAD,
 } from "./frame-layout";
 import { checksum, expandKey, hashBlocks, KEY_WORDS } from "./hash";
+import { indexLoad, indexSave, indexSaveBytes } from "./index-checkpoint";
 import {
   blocksHeld,
   blocksOf,
   bytesSeen,
-  entries,
   indexBytes,
   indexClearPod,
   indexHeldRun,
   indexInit,
-  indexLoad,
   indexRemove,
   indexReset as forgetIndex,
-  indexSave,
-  indexSaveBytes,
   indexStore,
   indexStoreKnown,
   indexUnique,
-  refused,
-  snapshotDue,
-  snapshotTaken,
-  table,
-  tableBuckets,
   tokensSeen,
 } from "./kv-index";
 import {
@@ -112,6 +104,7 @@ import {
 import { fnv32 } from "./fnv";
 import { MAX_ADAPTERS, MAX_COLUMNS, MAX_LABEL_BITS, NO_PROFILE } from "./program-layout";
 import { programSize, programWrite } from "./program-writer";
+import { entries, refused, snapshotDue, snapshotTaken, table, tableBuckets } from "./published-table";
 import {
   HELLO_BYTES,
   REPORT_COUNTER_COUNT,
