@@ -22,6 +22,7 @@ import {
 } from "./kv-blocks";
 import { textAdd, textFirst, textHash, textNext, textsBytes, textsDrop, textsInit } from "./block-texts";
 import { growMask, logClear } from "./delta-writer";
+import { blockBytes, blockKey } from "./keys";
 import { membersBytes, membersInit } from "./member-counts";
 import { setsClear, setsInit, setSize } from "./pod-sets";
 import { MAX_PODS } from "./pods-layout";
@@ -46,9 +47,6 @@ export const STORE_BAD_SHAPE: i32 = 3;
 @inline
 const MAX_COMPLETED: u32 = 4096;
 
-export let key: usize = 0;
-export let blockBytes: u32 = 128;
-
 /** Texts and tokens seen, for the mean bytes per token. */
 export let bytesSeen: u64 = 0;
 export let tokensSeen: u64 = 0;
@@ -72,9 +70,8 @@ function countBlock(owner: u32, by: i32): void {
 
 let completed: usize = 0;
 
-export function indexInit(blockKey: usize, bytes: u32, limit: u32): void {
-  key = blockKey;
-  blockBytes = bytes;
+/** Begins an empty index, once there are keys, whose table holds at most so many entries. */
+export function indexInit(limit: u32): void {
   completed = heap.alloc(<usize>MAX_COMPLETED * 16);
   setsInit();
   blocksInit();
@@ -134,7 +131,7 @@ export function indexStore(
       let p = bytes + load<u32>(offsets + (<usize>id << 2));
       let left = load<u32>(offsets + (<usize>id << 2), 4) - load<u32>(offsets + (<usize>id << 2));
       while (left) {
-        const took = feed(key, blockBytes, p, left);
+        const took = feed(blockKey, blockBytes, p, left);
         p += took;
         left -= took;
         if ((sSize & (blockBytes - 1)) == 0) {

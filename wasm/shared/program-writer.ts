@@ -1,5 +1,6 @@
 // Writes scheduling programs and pod columns for Node; program-layout.ts has the offsets.
-import { fnv64 } from "./fnv";
+import { fnv32, fnv64 } from "./fnv";
+import { input } from "./input-buffer";
 import { reserveRow } from "./sections";
 import {
   COLUMN_ROW_BYTES,
@@ -137,4 +138,9 @@ export function columnRow(slot: u32, active: u32, waiting: u32, most: u32, label
   store<u64>(at, labels, 8);
   memory.copy(at + 16, from, MAX_COLUMNS << 2);
   memory.copy(at + COLUMN_ROW_BYTES, from + (MAX_COLUMNS << 2), roots);
+}
+
+/** Hash of a label's value, `n` bytes at the input buffer, as a column has it. */
+export function labelHash(n: u32): u32 {
+  return fnv32(input, n);
 }

@@ -1,10 +1,11 @@
 // The published prefix table, kept as the very image that readers hold, and the log of what changes in it.
 import { logClear, logPut, logRemove, logSet } from "./delta-writer";
-import { newSet, setHas, setRelease, setWith, setWithout } from "./pod-sets";
 import { memberAdd, memberTake } from "./member-counts";
+import { newSet, setHas, setRelease, setWith, setWithout } from "./pod-sets";
 import { prefixBytes, prefixFind, prefixGrow, prefixPut, prefixRemove } from "./prefix-table";
 
 let maxEntries: u32 = 0;
+/** Address of the table. */
 export let table: usize = 0;
 export let tableBuckets: u32 = 0;
 /** Buckets that there is room for. It is taken at once, and costs memory as far as it is used. */
@@ -12,8 +13,8 @@ let tableRoom: u32 = 0;
 export let entries: u32 = 0;
 /** Entries not published because the table or the set ids were full. */
 export let refused: u64 = 0;
-/** The table was rebuilt: readers need a snapshot, a delta would not do. */
-export let snapshotDue: bool = true;
+/** Readers need a snapshot, a delta would not do: the table was rebuilt, or masks grew wider. */
+let snapshotDue: bool = true;
 
 /** Begins an empty table for at most so many entries. */
 export function tableInit(limit: u32): void {
@@ -42,13 +43,18 @@ export function tableTake(image: usize, buckets: u32, count: u32): void {
   entries = count;
 }
 
-/** What was changed cannot be told by a delta. */
+/** A change that a delta cannot tell. */
 export function requireSnapshot(): void {
   snapshotDue = true;
 }
 
-/** A snapshot was taken: deltas go on from it. */
-export function snapshotTaken(): void {
+/** Whether the next frames must be a snapshot. */
+export function needsSnapshot(): bool {
+  return snapshotDue;
+}
+
+/** The snapshot about to be broadcast holds all that was logged: deltas go on from it. */
+export function snapshotMark(): void {
   snapshotDue = false;
 }
 

@@ -229,6 +229,12 @@ export function sectionRaw(bytes: u32): usize {
   return reserve(HEAD_BYTES + bytes) + HEAD_BYTES;
 }
 
+/** The section of a frame that says nothing but that it comes. */
+export function emptySection(): u32 {
+  sectionRaw(0);
+  return 0;
+}
+
 /** More zeroed room behind what `sectionRaw` began. Returns where it starts; earlier addresses may have moved. */
 export function sectionMore(bytes: u32): usize {
   return reserve(bytes);
