@@ -1,5 +1,5 @@
 // What a chat template does with a conversation, as a table: the texts in the order in which they are printed, and the
-// literal between each two of them by their kinds. The filter's own copy of this is in wasm/core/turns.ts.
+// literal between each two of them by their kinds. The filter prints by them in wasm/core/turns.ts.
 import type { ChatMessage, Content, Conversation, Tool } from "./conversation.js";
 import { type Indent, pythonEscaped, pythonJson } from "./python-json.js";
 

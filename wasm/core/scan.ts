@@ -29,7 +29,8 @@ import {
   thinkingOff,
 } from "./render";
 import { renderMessages } from "./render-messages";
-import { renderTurns, turnsKnown } from "./turns";
+import { turnsKnown } from "./turn-program";
+import { renderTurns } from "./turns";
 import {
   F_CACHE_KEY,
   F_CONTINUE,

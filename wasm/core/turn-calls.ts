@@ -8,7 +8,8 @@ import { printStart, printValue } from "./python-json";
 import { INEXACT_JSON, INEXACT_MESSAGE_FIELD, inexact, literal } from "./render";
 import { F_ARGUMENTS, F_FUNCTION, F_ID, F_INDEX, F_NAME, F_TYPE } from "./request-fields";
 import { isNull } from "./turn-messages";
-import { breakOff, goesOn, printName, program, turnJoint } from "./turns";
+import { breakOff, goesOn, program, turnJoint } from "./turn-program";
+import { printName } from "./turn-text";
 
 /** Bytes of one call's arguments; of longer ones only what stands before them is printed. */
 // @ts-ignore: decorator

@@ -13,7 +13,7 @@ import { printItem, printLine, printStart, printString, printValue } from "./pyt
 import { INEXACT_FIELD, INEXACT_TEXT, inexact, literal, outAt } from "./render";
 import { F_DESCRIPTION, F_FUNCTION, F_NAME, F_PARAMETERS, F_STRICT, F_TYPE } from "./request-fields";
 import { isNull } from "./turn-messages";
-import { goesOn, program, turnJoint } from "./turns";
+import { goesOn, program, turnJoint } from "./turn-program";
 
 // @ts-ignore: decorator
 @inline
