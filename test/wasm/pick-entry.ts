@@ -15,7 +15,8 @@ import {
 import { disaggregationRead } from "../../wasm/core/disaggregation";
 import { pairDecode, pickPair, prefillPicked, prefillsPicked, splitConsidered } from "../../wasm/core/pick-pair";
 import { columnsRead } from "../../wasm/core/pod-columns";
-import { podSetCounts, podSetTokens, podsRead } from "../../wasm/core/pods";
+import { podSetCounts, podSetTokens } from "../../wasm/core/pod-counts";
+import { podsRead } from "../../wasm/core/pods";
 import { blockBytes, blockKey, policyRead } from "../../wasm/core/policy";
 import { recencyClear } from "../../wasm/core/recency";
 import { factsHeader, factsSet } from "../../wasm/core/request-facts";

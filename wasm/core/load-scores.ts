@@ -2,7 +2,8 @@
 // columns are too old to use gets half of what it could have. Formulas: docs/policy.md, which names their sources.
 import { candidate, candidateCount, setValue, value } from "./candidates";
 import { matchTokens } from "./match";
-import { podLoadFresh, podPendingTokens, podRequests, podRunning, podUsage, podWaiting } from "./pods";
+import { podPendingTokens, podRequests } from "./pod-counts";
+import { podLoadFresh, podRunning, podUsage, podWaiting } from "./pods";
 import { loadTtlMs } from "./policy";
 import { opP } from "./program";
 import { nowNs, promptTokens } from "./request-facts";

@@ -15,17 +15,14 @@ import {
   prefillWork,
 } from "./pick";
 import {
-  podHigh,
   podMoveCounts,
-  podObserveRate,
   podPending,
   podPendingRequests,
   podPendingTokens,
   podRequests,
-  podSetLoad,
   podSetTokens,
-  podsRead,
-} from "./pods";
+} from "./pod-counts";
+import { podHigh, podObserveRate, podSetLoad, podsRead } from "./pods";
 import { pickAgain, REPLAY_CUT, REPLAY_DAMAGED } from "./pick-record";
 import { policyRead } from "./policy";
 import { programTake, programValid } from "./program";

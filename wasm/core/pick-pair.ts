@@ -7,20 +7,8 @@ import { NO_PROFILE } from "../shared/program-layout";
 import { splitMode, splitPrompt, splitStallWeight, splitThreshold, splitTokensPerSecond } from "./disaggregation";
 import { matchTokens } from "./match";
 import { picked, pickPrefill, pickTouch, prefillWork, rendezvousHash, tieCost } from "./pick";
-import {
-  podHeadStart,
-  podHigh,
-  podKnown,
-  podModel,
-  podOut,
-  podPending,
-  podPendingRequests,
-  podPrefills,
-  podRate,
-  podReady,
-  podRequests,
-  podRunning,
-} from "./pods";
+import { podHeadStart, podPending, podPendingRequests, podRequests } from "./pod-counts";
+import { podHigh, podKnown, podModel, podOut, podPrefills, podRate, podReady, podRunning } from "./pods";
 import { prefillProfile } from "./program";
 import { spread } from "./request-facts";
 

@@ -1,6 +1,7 @@
-// Columns of the pods, one array per column, filled from the table's sections and from the gateway's own counts.
+// Columns of the pods, one array per column, filled from the table's sections; pod-counts.ts has what is under way.
 import { fnv64 } from "../shared/fnv";
 import { AGE_NEVER, LOAD_ROW_BYTES, MAX_PODS, POD_ROW_BYTES, ROLE_DECODE, ROLE_PREFILL } from "../shared/pods-layout";
+import { countsClear, countsForget } from "./pod-counts";
 
 // @ts-ignore: decorator
 @inline
@@ -23,17 +24,6 @@ const nameSizes: usize = heap.alloc(MAX_PODS);
 const addresses: usize = heap.alloc(<usize>MAX_PODS * NAME_BYTES);
 const addressSizes: usize = heap.alloc(MAX_PODS);
 const addressHashes: usize = heap.alloc(MAX_PODS << 3);
-// The process's own counts, refreshed by the filter.
-const requests: usize = heap.alloc(MAX_PODS << 2); // in flight
-const pendings: usize = heap.alloc(MAX_PODS << 3); // prefill work without a first token, f64
-const pendingRequests: usize = heap.alloc(MAX_PODS << 2);
-const pendingTokens: usize = heap.alloc(MAX_PODS << 3); // f64, uncached prompt tokens without a first token
-// The same of other gateways, from the agent.
-const foreignRequests: usize = heap.alloc(MAX_PODS << 2);
-const foreignPending: usize = heap.alloc(MAX_PODS << 3);
-const foreignPendingRequests: usize = heap.alloc(MAX_PODS << 2);
-const foreignPendingTokens: usize = heap.alloc(MAX_PODS << 3);
-const headStarts: usize = heap.alloc(MAX_PODS << 3); // ns when the pod's prefill queue began or moved on
 const outUntils: usize = heap.alloc(MAX_PODS << 3); // ns until when the pod is left out
 
 /** One more than the highest known slot. */
@@ -46,11 +36,7 @@ export let podsApproximate: u32 = 0;
 /** Clears all columns; for the first use and for a new agent. */
 export function podsClear(): void {
   memory.fill(flags, 0, MAX_PODS);
-  memory.fill(requests, 0, MAX_PODS << 2);
-  memory.fill(pendings, 0, MAX_PODS << 3);
-  memory.fill(pendingRequests, 0, MAX_PODS << 2);
-  memory.fill(pendingTokens, 0, MAX_PODS << 3);
-  memory.fill(headStarts, 0, MAX_PODS << 3);
+  countsClear();
   memory.fill(outUntils, 0, MAX_PODS << 3);
   memory.fill(addressSizes, 0, MAX_PODS);
   podHigh = 0;
@@ -84,11 +70,7 @@ export function podsRead(p: usize, n: u32, nowNs: u64): bool {
     const addressSize = <u32>load<u8>(at, 7);
     const address = at + POD_ROW_BYTES + nameSize;
     if (!sameAddress(slot, address, addressSize)) {
-      store<u32>(requests + (<usize>slot << 2), 0);
-      store<f64>(pendings + (<usize>slot << 3), 0);
-      store<u32>(pendingRequests + (<usize>slot << 2), 0);
-      store<f64>(pendingTokens + (<usize>slot << 3), 0);
-      store<u64>(headStarts + (<usize>slot << 3), 0);
+      countsForget(slot);
       store<u64>(outUntils + (<usize>slot << 3), 0);
       memory.copy(addresses + <usize>slot * NAME_BYTES, address, addressSize);
       store<u8>(addressSizes + slot, <u8>addressSize);
@@ -180,45 +162,7 @@ export function podApproximate(i: u32): bool {
 export function podHide(i: u32): void {
   store<u8>(flags + i, load<u8>(flags + i) | 4);
 }
-/** Longest list of pods that is read, bytes. */
-// @ts-ignore: decorator
-@inline
-const LISTED_BYTES: u32 = 16384;
-
-/**
- * Hides the pods that a list of `n` bytes at `p` does not name: `ip:port`, or an IP for all its ports, apart by commas,
- * spaces or zeros. False when no ready pod is left; `podsShow` undoes it.
- */
-export function podsKeep(p: usize, n: u32): bool {
-  const end = p + min(n, LISTED_BYTES);
-  let left = false;
-  for (let i: u32 = 0; i < podHigh; i++) {
-    if (!podReady(i)) continue;
-    if (listNames(p, end, addresses + <usize>i * NAME_BYTES, load<u8>(addressSizes + i))) left = true;
-    else podHide(i);
-  }
-  return left;
-}
-
-function listNames(p: usize, end: usize, address: usize, size: u32): bool {
-  while (p < end) {
-    while (p < end && separates(load<u8>(p))) p++;
-    const from = p;
-    while (p < end && !separates(load<u8>(p))) p++;
-    const n = <u32>(p - from);
-    if (n == 0 || n > size || memory.compare(from, address, n) != 0) continue;
-    // An address without its port ends where the port begins.
-    if (n == size || load<u8>(address + n) == 0x3a) return true;
-  }
-  return false;
-}
-
-// @ts-ignore: decorator
-@inline
-function separates(c: u8): bool {
-  return c == 0x2c || c == 0x20 || c == 0x09 || c == 0;
-}
-
+/** Ends what `podHide` did. */
 export function podsShow(): void {
   for (let i: u32 = 0; i < podHigh; i++) store<u8>(flags + i, load<u8>(flags + i) & 3);
 }
@@ -321,33 +265,7 @@ export function podName(i: u32): usize {
 export function podNameSize(i: u32): u32 {
   return load<u8>(nameSizes + i);
 }
-// @ts-ignore: decorator
-@inline
-export function podRequests(i: u32): u32 {
-  return podOwnRequests(i) + load<u32>(foreignRequests + (<usize>i << 2));
-}
-// @ts-ignore: decorator
-@inline
-export function podPending(i: u32): f64 {
-  return podOwnPending(i) + load<f64>(foreignPending + (<usize>i << 3));
-}
-/** Uncached prompt tokens that were routed to the pod and have no first token yet. */
-// @ts-ignore: decorator
-@inline
-export function podPendingTokens(i: u32): f64 {
-  return podOwnPendingTokens(i) + load<f64>(foreignPendingTokens + (<usize>i << 3));
-}
-// @ts-ignore: decorator
-@inline
-export function podPendingRequests(i: u32): u32 {
-  return podOwnPendingRequests(i) + load<u32>(foreignPendingRequests + (<usize>i << 2));
-}
-/** ns since when the head of the pod's prefill queue is at work; 0 when the queue is empty. */
-// @ts-ignore: decorator
-@inline
-export function podHeadStart(i: u32): u64 {
-  return load<u64>(headStarts + (<usize>i << 3));
-}
+/** Whether a pod is left out at this time, because it refused connections. */
 // @ts-ignore: decorator
 @inline
 export function podOut(i: u32, nowNs: u64): bool {
@@ -356,61 +274,5 @@ export function podOut(i: u32, nowNs: u64): bool {
 export function podSetOut(i: u32, untilNs: u64): void {
   store<u64>(outUntils + (<usize>i << 3), untilNs);
 }
-export function podSetTokens(i: u32, tokens: f64): void {
-  store<f64>(pendingTokens + (<usize>i << 3), tokens);
-}
-/** Puts the process's counts in the columns: requests in flight, pending prefills and their work (prefillWork). */
-export function podSetCounts(i: u32, inFlight: u32, pending: u32, work: f64): void {
-  store<u32>(requests + (<usize>i << 2), inFlight);
-  store<u32>(pendingRequests + (<usize>i << 2), pending);
-  store<f64>(pendings + (<usize>i << 3), work);
-}
-/** The same, and when the head of the prefill queue began: with the first one, and anew with each that leaves. */
-export function podMoveCounts(i: u32, inFlight: u32, pending: u32, work: f64, nowNs: u64): void {
-  const before = podOwnPendingRequests(i);
-  podSetCounts(i, inFlight, pending, work);
-  if (pending == 0) podSetHeadStart(i, 0);
-  else if (before == 0 || before > pending || podHeadStart(i) == 0) podSetHeadStart(i, nowNs);
-}
-export function podSetHeadStart(i: u32, ns: u64): void {
-  store<u64>(headStarts + (<usize>i << 3), ns);
-}
-
-/** The same without what other gateways have under way. */
-// @ts-ignore: decorator
-@inline
-export function podOwnRequests(i: u32): u32 {
-  return load<u32>(requests + (<usize>i << 2));
-}
-// @ts-ignore: decorator
-@inline
-export function podOwnPending(i: u32): f64 {
-  return load<f64>(pendings + (<usize>i << 3));
-}
-// @ts-ignore: decorator
-@inline
-export function podOwnPendingTokens(i: u32): f64 {
-  return load<f64>(pendingTokens + (<usize>i << 3));
-}
-// @ts-ignore: decorator
-@inline
-export function podOwnPendingRequests(i: u32): u32 {
-  return load<u32>(pendingRequests + (<usize>i << 2));
-}
-/** Puts in what other gateways have under way on a pod. */
-export function podSetForeign(i: u32, inFlight: u32, pending: u32, work: f64, tokens: f64): void {
-  store<u32>(foreignRequests + (<usize>i << 2), inFlight);
-  store<u32>(foreignPendingRequests + (<usize>i << 2), pending);
-  store<f64>(foreignPending + (<usize>i << 3), work);
-  store<f64>(foreignPendingTokens + (<usize>i << 3), tokens);
-}
-export function podsClearForeign(): void {
-  memory.fill(foreignRequests, 0, MAX_PODS << 2);
-  memory.fill(foreignPendingRequests, 0, MAX_PODS << 2);
-  memory.fill(foreignPending, 0, MAX_PODS << 3);
-  memory.fill(foreignPendingTokens, 0, MAX_PODS << 3);
-}
-
-podsClearForeign();
 
 podsClear();

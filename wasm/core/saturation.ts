@@ -1,18 +1,7 @@
 // How full the pods are: the two detectors of the llm-d router's catalogue. A pool at 1 or more is saturated.
 import { CONCURRENCY_HYBRID, CONCURRENCY_TOKENS, DETECTOR_CONCURRENCY, DETECTOR_NONE } from "../shared/rules-layout";
-import {
-  podDecodes,
-  podHide,
-  podHigh,
-  podKnown,
-  podLoadFresh,
-  podModel,
-  podPendingTokens,
-  podReady,
-  podRequests,
-  podUsage,
-  podWaiting,
-} from "./pods";
+import { podPendingTokens, podRequests } from "./pod-counts";
+import { podDecodes, podHide, podHigh, podKnown, podLoadFresh, podModel, podReady, podUsage, podWaiting } from "./pods";
 import { loadTtlMs } from "./policy";
 import {
   concurrencyMode,

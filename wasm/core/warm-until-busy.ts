@@ -2,7 +2,8 @@
 import { candidate, candidateCount, setValue } from "./candidates";
 import { fresh } from "./load-scores";
 import { matchTokens } from "./match";
-import { podCapacity, podHeadStart, podPending, podPendingRequests, podRate, podRequests, podRunning, podUsage } from "./pods";
+import { podHeadStart, podPending, podPendingRequests, podRequests } from "./pod-counts";
+import { podCapacity, podRate, podRunning, podUsage } from "./pods";
 import { nowNs, perPodRate, promptTokens } from "./request-facts";
 
 /** Uncached tokens at which attention over the prompt doubles the cost of a token (reference/gpu-vllm.md, H200, 8B). */

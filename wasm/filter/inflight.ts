@@ -2,18 +2,15 @@
 // knows its own share of them. When a worker is lost with requests under way, nobody gives its share back; so the
 // others then move to gauges of the next era, where each one's share is all that counts (worker-roster.ts).
 import {
-  podHigh,
-  podKnown,
   podMoveCounts,
-  podOut,
   podOwnPending,
   podOwnPendingRequests,
   podOwnPendingTokens,
   podOwnRequests,
   podSetCounts,
-  podSetOut,
   podSetTokens,
-} from "../core/pods";
+} from "../core/pod-counts";
+import { podHigh, podKnown, podOut, podSetOut } from "../core/pods";
 import { MAX_PODS } from "../shared/pods-layout";
 import {
   GAUGE_COUNTS,

@@ -12,7 +12,8 @@ import {
 import { matchTokens } from "../core/match";
 import { pairDecode, pickPair, prefillPicked, prefillsPicked, prefillsReady, splitConsidered } from "../core/pick-pair";
 import { prefillWork } from "../core/pick";
-import { podKnown, podModel, podObserveRate, podPendingRequests, podReady } from "../core/pods";
+import { podPendingRequests } from "../core/pod-counts";
+import { podKnown, podModel, podObserveRate, podReady } from "../core/pods";
 import { ANSWER_EMPTY, ANSWER_OK, answerAt, answerSize, answerTokens, readPrefillAnswer } from "../core/prefill-answer";
 import { EDIT_ROOM, editDecode, editPrefill } from "../core/prefill-body";
 import { FAILURE_ERROR, SPLIT_BY_SIDECAR, SPLIT_NONE } from "../shared/disaggregation-layout";

@@ -1,5 +1,6 @@
 // What goes up to the agent once a second: this VM's counters and, per pod, what it sent there and what came back.
-import { podAddress, podAddressSize, podHigh, podKnown, podOwnPending, podOwnRequests } from "../core/pods";
+import { podOwnPending, podOwnRequests } from "../core/pod-counts";
+import { podAddress, podAddressSize, podHigh, podKnown } from "../core/pods";
 import { KIND_REPORT } from "../shared/frame-layout";
 import { MAX_PODS } from "../shared/pods-layout";
 import { REPORT_COUNTER_COUNT, REPORT_COUNTERS, REPORT_HEAD_BYTES, REPORT_ROW_BYTES } from "../shared/report-layout";

@@ -22,13 +22,8 @@ import {
   promptKnownBy,
 } from "../core/match";
 import { foundBytesPerToken, foundModel, foundRoot, foundTemplate, modelDefault, modelFind, modelsKnown } from "../core/models";
-import {
-  podApproximate,
-  podPendingRequests,
-  podsApproximate,
-  podsReady,
-  podsShow,
-} from "../core/pods";
+import { podPendingRequests } from "../core/pod-counts";
+import { podApproximate, podsApproximate, podsReady, podsShow } from "../core/pods";
 import { blockBytes, blockKey, bodyRead, isolated, policyKnown, reservedAction, saltKey0, saltKey1 } from "../core/policy";
 import { headerCount, headerName, headerNameSize } from "../core/program";
 import { factsHeader, factsSet } from "../core/request-facts";

@@ -2,7 +2,8 @@
 // changes, in batches, and hears what other gateways have. It also measures how long that takes: while it takes too long,
 // warm-until-busy, which relies on these counts, is stood in for (core/pick.ts).
 import { pickSharing } from "../core/pick";
-import { podHigh, podKnown, podsClearForeign, podSetForeign } from "../core/pods";
+import { podsClearForeign, podSetForeign } from "../core/pod-counts";
+import { podHigh, podKnown } from "../core/pods";
 import { ruleFlags, slowSharingMs } from "../core/request-rules";
 import { KIND_SHARE } from "../shared/frame-layout";
 import { MAX_PODS } from "../shared/pods-layout";

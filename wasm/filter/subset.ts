@@ -1,7 +1,8 @@
 // Which pods a request may go to at all, where somebody whom the policy trusts has said so: a caller in a header, or the
 // gateway's own filters in metadata. Source: endpoint picker protocol, "subset hint" (GIE, proposal 004).
+import { podsKeep } from "../core/listed-pods";
 import { ruleFlags } from "../core/request-rules";
-import { podsKeep, podsShow } from "../core/pods";
+import { podsShow } from "../core/pods";
 import { RULES_SUBSET_METADATA } from "../shared/rules-layout";
 import { text } from "./abi/memory";
 import { MAP_REQUEST, OK } from "./abi/types";
