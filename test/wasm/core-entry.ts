@@ -1,5 +1,6 @@
 // What the scanner's tests need of wasm/core, as a module of its own.
-import { inexactReason, segmentCount, segmentLen, segmentPtr } from "../../wasm/core/render";
+import { inexactReason, outLen, outPtr, segmentCount, segmentLen, segmentPtr } from "../../wasm/core/render";
+import { reserved as reservedFields } from "../../wasm/core/reserved-fields";
 import * as scan from "../../wasm/core/scan";
 import { HEAD_BYTES } from "../../wasm/shared/frame-layout";
 import {
@@ -39,10 +40,10 @@ export function run(p: usize, n: u32, api: u32, truncated: bool, template: usize
   return scan.scanRequest(p, n, api, truncated, template);
 }
 export function outAt(): usize {
-  return scan.outPtr;
+  return outPtr;
 }
 export function outSize(): u32 {
-  return scan.outLen;
+  return outLen;
 }
 export function exact(): bool {
   return scan.renderExact;
@@ -54,7 +55,7 @@ export function why(): u32 {
   return inexactReason;
 }
 export function reserved(): u32 {
-  return scan.reserved;
+  return reservedFields;
 }
 export function modelKind(): u32 {
   return scan.hasModel;

@@ -82,6 +82,16 @@ export function peek(): u32 {
   return 0;
 }
 
+/** First byte at or after `p` that is no white space, within the body or right behind it. */
+export function afterSpace(p: usize): usize {
+  const back = at;
+  seek(p);
+  peek();
+  const found = at;
+  seek(back);
+  return found;
+}
+
 /** Bytes of a vector that end a plain run in a string: a quote, a backslash or a control character. */
 // @ts-ignore: decorator
 @inline

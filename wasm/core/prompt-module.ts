@@ -1,13 +1,11 @@
 // Entry of prompt.wasm: the filter's reading of a request as a module of its own, so that the agent scores a prompt by
 // the very code that routes it.
 import { foundBytesPerToken, foundRoot, foundTemplate, modelDefault, modelFind, modelsRead } from "./models";
-import { inexactReason } from "./render";
+import { inexactReason, outLen, outPtr } from "./render";
 import {
   hasModel,
   modelLen,
   modelPtr,
-  outLen,
-  outPtr,
   promptIsComplete,
   renderExact,
   saltLen,

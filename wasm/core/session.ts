@@ -3,7 +3,7 @@
 import { expandKey, hashBlocks, KEY_WORDS, MAX_BLOCK_BYTES } from "../shared/hash";
 import { sipHi, sipLo, siphash128 } from "../shared/siphash";
 import { MAX_SEGMENTS, segmentCount, segmentKind, segmentLen, segmentPtr } from "./render";
-import { rawSession, rawSessionLen } from "./scan";
+import { rawSession, rawSessionLen } from "./request-prompt";
 
 /** Bytes of a derived session id: 128 bits in hex. */
 // @ts-ignore: decorator

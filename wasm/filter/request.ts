@@ -26,19 +26,18 @@ import { podPendingRequests } from "../core/pod-counts";
 import { podApproximate, podsApproximate, podsReady, podsShow } from "../core/pods";
 import { blockBytes, blockKey, bodyRead, isolated, policyKnown, reservedAction, saltKey0, saltKey1 } from "../core/policy";
 import { headerCount, headerName, headerNameSize } from "../core/program";
+import { outLen, outPtr } from "../core/render";
 import { factsHeader, factsSet } from "../core/request-facts";
 import { ruleAny, ruleFlags } from "../core/request-rules";
+import { reserved } from "../core/reserved-fields";
 import { hideFullPods } from "../core/saturation";
 import {
   approximateSeed,
   cacheKeyLen,
   cacheKeyPtr,
   hasModel,
-  outLen,
-  outPtr,
   promptIsComplete,
   renderExact,
-  reserved,
   saltCount,
   saltLen,
   saltPtr,
