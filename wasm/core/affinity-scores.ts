@@ -45,7 +45,7 @@ export function scoreLora(): void {
 }
 
 /** 0 for an idle pod, from 1 on saturated: max(waiting / 5, KV-cache use / 0.8). */
-export function saturation(pod: u32): f64 {
+function saturation(pod: u32): f64 {
   if (!fresh(pod)) return 0;
   return max(<f64>podWaiting(pod) / SATURATED_WAITING, podUsage(pod) / SATURATED_USAGE);
 }

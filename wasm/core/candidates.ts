@@ -7,9 +7,9 @@ const places: usize = heap.alloc(MAX_PODS << 1); // place + 1 of a pod, 0 = not 
 memory.fill(places, 0, MAX_PODS << 1);
 
 /** Marks of the places: which to keep. */
-export const marks: usize = heap.alloc(MAX_PODS);
+const marks: usize = heap.alloc(MAX_PODS);
 /** Values of one operation, f64 by place. */
-export const values: usize = heap.alloc(MAX_PODS << 3);
+const values: usize = heap.alloc(MAX_PODS << 3);
 
 export let candidateCount: u32 = 0;
 

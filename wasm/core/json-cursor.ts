@@ -5,7 +5,7 @@
 /** Levels of nesting of a whole body, its outermost object included. */
 // @ts-ignore: decorator
 @inline
-export const MAX_DEPTH: u32 = 1000;
+const MAX_DEPTH: u32 = 1000;
 
 /** Where the cursor stands and where the input ends. */
 export let at: usize = 0;
@@ -297,7 +297,7 @@ export function skipValue(base: u32): bool {
 }
 
 /** Goes past a key and its colon. The key is the last string then. */
-export function skipKey(): bool {
+function skipKey(): bool {
   if (peek() != 0x22) return miss();
   if (!skipString()) return false;
   if (peek() != 0x3a) return miss();

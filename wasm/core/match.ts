@@ -158,7 +158,7 @@ export function promptKnownBy(hashes: usize): void {
 }
 
 /** Blocks of the prompt that the table says pod `i` holds. */
-export function matchAnnounced(i: u32): u32 {
+function matchAnnounced(i: u32): u32 {
   return load<u32>(announced + (<usize>i << 2));
 }
 

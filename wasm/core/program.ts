@@ -35,7 +35,7 @@ let profiles: usize = 0;
 let ops: usize = 0;
 let code: usize = 0;
 
-export let profileCount: u32 = 0;
+let profileCount: u32 = 0;
 export let handler: u32 = 0;
 /** Profile of the decode pod, or of every request. */
 export let mainProfile: u32 = 0;

@@ -16,7 +16,6 @@ import {
 import { NO_FIELD, nameLen, namePtr, readField, readName } from "./json-key";
 import {
   closeContent,
-  countMessage,
   INEXACT_MESSAGE_FIELD,
   INEXACT_PART,
   INEXACT_PROMPT_TYPE,
@@ -142,7 +141,6 @@ function renderMessage(): bool {
     takeBack();
     return false;
   }
-  countMessage();
   if (kind == 0 || kind == KIND_OTHER) {
     takeBack();
     kind = KIND_OTHER;

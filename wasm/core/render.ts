@@ -109,7 +109,6 @@ export let outLen: u32 = 0;
 export let inexactReason: u32 = 0;
 /** The output was full: what is there is a prefix. */
 export let outFull: bool = false;
-export let messageCount: u32 = 0;
 /** Segments: address u32, length u32, kind u32. */
 export let segmentCount: u32 = 0;
 const segments: usize = heap.alloc(MAX_SEGMENTS * 12);
@@ -153,7 +152,6 @@ export function renderStart(blob: usize): void {
 export function renderReset(): void {
   out = buffer;
   outFull = false;
-  messageCount = 0;
   segmentCount = 0;
   previous = KIND_START;
   userSeen = false;
@@ -229,10 +227,6 @@ export function takeBack(): void {
   outFull = markFull;
   previous = markPrevious;
   promptReason = markReason;
-}
-
-export function countMessage(): void {
-  messageCount++;
 }
 
 /** Writes `n` bytes, as far as there is room. */

@@ -8,7 +8,7 @@ import { rawSession, rawSessionLen } from "./request-prompt";
 /** Bytes of a derived session id: 128 bits in hex. */
 // @ts-ignore: decorator
 @inline
-export const SESSION_HEX: u32 = 32;
+const SESSION_HEX: u32 = 32;
 /** Longer text is digested by the block hash first, which is ten times as fast as SipHash. */
 // @ts-ignore: decorator
 @inline

@@ -30,6 +30,7 @@ import {
   callsOf,
   contentOf,
   isNamed,
+  KIND_TOOL,
   lastUser,
   messages,
   messagesCut,
@@ -306,7 +307,7 @@ function checkContinued(generation: bool): void {
   const full = outFull;
   textAt(contentOf(i));
   const stop = outAt();
-  if (stop == start || stripRight(start, stop) != stop || roleOf(i) == 7 || callsOf(i)) inexact(INEXACT_TEXT);
+  if (stop == start || stripRight(start, stop) != stop || roleOf(i) == KIND_TOOL || callsOf(i)) inexact(INEXACT_TEXT);
   outRewind(start, full);
 }
 

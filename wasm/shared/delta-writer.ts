@@ -8,7 +8,6 @@ let capacity: usize = 0;
 let size: usize = 0;
 let run: usize = 0; // offset of the current run's head
 let kind: u16 = 0;
-let rows: u32 = 0;
 
 /** 64-bit words of a mask on the wire: enough for the highest pod slot in use. */
 export let maskWords: u32 = 1;
@@ -42,7 +41,6 @@ function row(k: u16, bytes: u32): usize {
   }
   const at = reserve(bytes);
   store<u16>(log + run, load<u16>(log + run, 2) + 1, 2);
-  rows++;
   return at;
 }
 
@@ -68,16 +66,10 @@ export function logClear(): void {
   size = 0;
   run = 0;
   kind = 0;
-  rows = 0;
 }
 
 export function logSize(): usize {
   return size;
-}
-
-/** Rows logged and not yet taken. */
-export function logRows(): u32 {
-  return rows;
 }
 
 /** Start of the log. */

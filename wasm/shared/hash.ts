@@ -9,7 +9,7 @@ export const PRIME1: u64 = 0x9e3779b185ebca87; // the odd constants of XXH64
 export const PRIME2: u64 = 0xc2b2ae3d27d4eb4f;
 // @ts-ignore: decorator
 @inline
-export const PRIME3: u64 = 0x165667b19e3779f9;
+const PRIME3: u64 = 0x165667b19e3779f9;
 // @ts-ignore: decorator
 @inline
 export const ACC0: u64 = 0x27d4eb2f165667c5;

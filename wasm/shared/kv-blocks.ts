@@ -142,7 +142,7 @@ export function blocksInit(): void {
 }
 
 /** Gives back all records. */
-export function blocksReset(): void {
+function blocksReset(): void {
   for (let c: u32 = 0; c < chunkCount; c++) heap.free(load<u32>(chunks + (<usize>c << 2)));
   blocksInit();
 }

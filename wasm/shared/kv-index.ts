@@ -14,34 +14,33 @@ import {
   blockSetCopies,
   blocksHigh,
   blocksInit,
-  blocksReset,
   blockState,
   blockTokens,
   MAX_TOKENS,
   OTHER_TIER,
 } from "./kv-blocks";
 import { textAdd, textFirst, textHash, textNext, textsBytes, textsDrop, textsInit } from "./block-texts";
-import { growMask, logClear } from "./delta-writer";
+import { growMask } from "./delta-writer";
 import { blockBytes, blockKey } from "./keys";
 import { membersBytes, membersInit } from "./member-counts";
-import { setsClear, setsInit, setSize } from "./pod-sets";
+import { setsInit, setSize } from "./pod-sets";
 import { MAX_PODS } from "./pods-layout";
 import { prefixBytes, prefixFind } from "./prefix-table";
-import { join, leave, refuse, requireSnapshot, table, tableBuckets, tableClear, tableInit } from "./published-table";
+import { join, leave, refuse, requireSnapshot, table, tableBuckets, tableInit } from "./published-table";
 import { feed, sChain, sSize, stateStart } from "./text-state";
 
 // @ts-ignore: decorator
 @inline
-export const STORE_OK: i32 = 0;
+const STORE_OK: i32 = 0;
 // @ts-ignore: decorator
 @inline
-export const STORE_ORPHAN: i32 = 1;
+const STORE_ORPHAN: i32 = 1;
 // @ts-ignore: decorator
 @inline
-export const STORE_UNKNOWN_TOKEN: i32 = 2;
+const STORE_UNKNOWN_TOKEN: i32 = 2;
 // @ts-ignore: decorator
 @inline
-export const STORE_BAD_SHAPE: i32 = 3;
+const STORE_BAD_SHAPE: i32 = 3;
 
 // @ts-ignore: decorator
 @inline
@@ -266,18 +265,6 @@ export function indexUnique(): f64 {
 /** Bytes of memory of the index and the table. */
 export function indexBytes(): f64 {
   return <f64>blocksBytes() + <f64>textsBytes() + <f64>membersBytes() + <f64>prefixBytes(tableBuckets);
-}
-
-/** Forgets everything. */
-export function indexReset(): void {
-  tableClear(1024);
-  setsClear();
-  blocksReset();
-  textsInit();
-  membersInit();
-  blocksHeld = 0;
-  memory.fill(podBlocks, 0, MAX_PODS << 2);
-  logClear();
 }
 
 /** Takes what a checkpoint says was seen, and counts the blocks that it brought. */

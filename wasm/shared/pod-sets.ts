@@ -5,7 +5,7 @@ import { MAX_SETS } from "./delta-layout";
 /** 64-bit words of a mask: 1,024 pods. */
 // @ts-ignore: decorator
 @inline
-export const SET_WORDS: u32 = 16;
+const SET_WORDS: u32 = 16;
 // @ts-ignore: decorator
 @inline
 const SET_BYTES: u32 = SET_WORDS << 3;
@@ -33,7 +33,7 @@ export function setsInit(): void {
   setsClear();
 }
 
-export function setsClear(): void {
+function setsClear(): void {
   memory.fill(masks, 0, SET_BYTES);
   memory.fill(counts, 0, <usize>MAX_SETS << 2);
   memory.fill(index, 0, <usize>INDEX_SLOTS << 2);

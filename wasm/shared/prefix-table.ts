@@ -6,10 +6,10 @@
 
 // @ts-ignore: decorator
 @inline
-export const BUCKET_BYTES: u32 = 64;
+const BUCKET_BYTES: u32 = 64;
 // @ts-ignore: decorator
 @inline
-export const BUCKET_ENTRIES: u32 = 5;
+const BUCKET_ENTRIES: u32 = 5;
 /** Most buckets: 2 GiB. */
 // @ts-ignore: decorator
 @inline
@@ -23,7 +23,7 @@ const SPILLED: u32 = 60;
 
 // @ts-ignore: decorator
 @inline
-export function keyOf(hash: u64): u64 {
+function keyOf(hash: u64): u64 {
   return hash == 0 ? 1 : hash;
 }
 

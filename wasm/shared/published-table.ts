@@ -23,7 +23,7 @@ export function tableInit(limit: u32): void {
 }
 
 /** Begins an empty table of so many buckets. */
-export function tableClear(buckets: u32): void {
+function tableClear(buckets: u32): void {
   const most = max(buckets, mostBuckets());
   if (most > tableRoom) {
     if (table) heap.free(table);
