@@ -35,8 +35,8 @@ const POLICY = 8;
 const INSIDE = 256;
 const HELLO = 32;
 const REPORT = 33;
-/** Bytes of a report before its rows: 24, then 28 counters. */
-const HEAD = 24 + 28 * 8;
+/** Bytes of a report before its rows: 24, then 29 counters. */
+const HEAD = 24 + 29 * 8;
 const RESYNC = 34;
 
 let seal: (kind: number, payload: Uint8Array) => Uint8Array;
