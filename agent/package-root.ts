@@ -21,3 +21,6 @@ export function packageRoot(): string {
       throw new Error("warmgate: package.json of the installed package was not found");
   }
 }
+
+/** Path of a file that the build makes: a WebAssembly module. */
+export const built = (file: string) => join(packageRoot(), "build", file);

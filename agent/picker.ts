@@ -1,13 +1,12 @@
 // The gateway's scheduler in Node: a typed face over build/pick.wasm, whose source is wasm/core/pick-module.ts.
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import {
   type DecisionCandidate,
   type DecisionSizes,
   encodePick,
   type PickFacts,
 } from "./decisions/record.js";
-import { packageRoot } from "./package-root.js";
+import { built } from "./package-root.js";
 
 type Call = (...args: number[]) => number;
 
@@ -30,9 +29,7 @@ export class Picker {
 
   /** Loads the module. @throws when the build is missing. */
   static async create(): Promise<Picker> {
-    compiled ??= readFile(join(packageRoot(), "build", "pick.wasm")).then((bytes) =>
-      WebAssembly.compile(bytes),
-    );
+    compiled ??= readFile(built("pick.wasm")).then((bytes) => WebAssembly.compile(bytes));
     const { exports } = await WebAssembly.instantiate(await compiled, {});
     const picker = new Picker(exports);
     picker.#x["_initialize"]!();

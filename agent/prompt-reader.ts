@@ -1,7 +1,6 @@
 // Reads requests by the filter's own code: a typed face over build/prompt.wasm, whose source is wasm/core.
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { packageRoot } from "./package-root.js";
+import { built } from "./package-root.js";
 
 /** Path of a request: how its body is read. The numbers are those of wasm/core/scan. */
 export const PROMPT_API = { chat: 0, completions: 1 } as const;
@@ -68,7 +67,7 @@ export class PromptReader {
 
   /** Loads the module. @throws when the build is missing. */
   static async create(): Promise<PromptReader> {
-    const module = await WebAssembly.compile(await readFile(join(packageRoot(), "build", "prompt.wasm")));
+    const module = await WebAssembly.compile(await readFile(built("prompt.wasm")));
     const { exports } = await WebAssembly.instantiate(module, {});
     const reader = new PromptReader(exports);
     reader.#x["_initialize"]!();

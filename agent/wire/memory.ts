@@ -1,7 +1,6 @@
 // The one module that touches wasm memory: an instance of build/wire.wasm, whose source is wasm/shared.
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { packageRoot } from "../package-root.js";
+import { built } from "../package-root.js";
 
 type Call = (...args: (number | bigint)[]) => number;
 
@@ -19,7 +18,7 @@ export class WireMemory {
 
   /** @throws when the build is missing. */
   static async load(): Promise<WireMemory> {
-    const file = join(packageRoot(), "build", "wire.wasm");
+    const file = built("wire.wasm");
     const module = await WebAssembly.compile(await readFile(file));
     const memory = new WireMemory((await WebAssembly.instantiate(module, {})).exports);
     memory.x["_initialize"]!();
