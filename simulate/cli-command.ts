@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { ConfigError, EXIT } from "../agent/errors.js";
+import { positive, wholeFrom } from "./arguments.js";
 import { ENGINES, type EngineName } from "./engine.js";
 import { plotOf } from "./plot.js";
 import { findPolicy, POLICY_NAMES } from "./policies.js";
@@ -36,21 +37,6 @@ const MAX_REPLICAS = 64;
 const SLOW_MS = 100;
 /** Shortest time between two lines of progress, ms. */
 const PROGRESS_MS = 5000;
-
-function wholeFrom(least: number, most: number) {
-  return (text: string): number => {
-    const n = Number(text);
-    if (!Number.isInteger(n) || n < least || n > most)
-      throw new InvalidArgumentError(`must be a whole number from ${least} to ${most}.`);
-    return n;
-  };
-}
-
-function above(least: number, text: string): number {
-  const n = Number(text);
-  if (!(n > least) || !Number.isFinite(n)) throw new InvalidArgumentError(`must be a number above ${least}.`);
-  return n;
-}
 
 function oneOf<T extends string>(names: readonly T[]) {
   return (text: string): T => {
@@ -91,7 +77,7 @@ export function simulateCommand(): Command {
     .option(
       "--rate <number>",
       "requests per second on average: time is stretched, workloads are made so",
-      (t) => above(0, t),
+      positive,
     )
     .option("--limit <number>", "requests taken from the start", wholeFrom(1, 10_000_000), 10_000_000)
     .option(

@@ -86,18 +86,21 @@ const COLUMNS: readonly (readonly [string, (s: Summary) => string])[] = [
 ];
 
 const secondsText = (s: number) => `${s < 10 ? s.toFixed(3) : s.toFixed(1)} s`;
-const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
+export const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
+
+/** Rows as lines with aligned columns. */
+export function aligned(rows: readonly string[][]): string[] {
+  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
+  return rows.map((row) =>
+    row
+      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
+      .join("  ")
+      .trimEnd(),
+  );
+}
 
 /** The summaries as a table of plain text. */
 export function tableOf(summaries: readonly Summary[]): string {
-  const rows = [COLUMNS.map(([head]) => head), ...summaries.map((s) => COLUMNS.map(([, cell]) => cell(s)))];
-  const widths = COLUMNS.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
+  const head = COLUMNS.map(([name]) => name);
+  return aligned([head, ...summaries.map((s) => COLUMNS.map(([, cell]) => cell(s)))]).join("\n");
 }

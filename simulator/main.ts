@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // Command line of the simulated vLLM pod.
 import type { AddressInfo } from "node:net";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
+import { positive, wholeFrom } from "../simulate/arguments.js";
 import { COST_MODELS, type CostModel } from "../simulate/cost-model.js";
 import { Pod, type PodOptions } from "./pod.js";
 import { createPodServer } from "./server.js";
@@ -10,21 +11,6 @@ import { Tokenizer } from "./tokenizer.js";
 /** Time that answers under way have after SIGTERM, real ms. */
 const GRACE_MS = 10_000;
 
-function integer(least: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!Number.isInteger(value) || value < least)
-      throw new InvalidArgumentError(`give an integer of at least ${least}.`);
-    return value;
-  };
-}
-
-function positive(text: string): number {
-  const value = Number(text);
-  if (!(value > 0) || !Number.isFinite(value)) throw new InvalidArgumentError("give a number above 0.");
-  return value;
-}
-
 /** Lets the compiler see the tokenizer's loops, or the first requests would wait for it. */
 function warmUp(tokenizer: Tokenizer): void {
   let text = "";
@@ -32,7 +18,7 @@ function warmUp(tokenizer: Tokenizer): void {
   tokenizer.encode(text);
 }
 
-const port = integer(0);
+const port = wholeFrom(0);
 const program = new Command("warmgate-simulator")
   .description(
     "Stands in for a vLLM pod: its HTTP API, KV cache, cache events, metrics and timing, without a GPU.",
@@ -40,12 +26,12 @@ const program = new Command("warmgate-simulator")
   .option("--port <n>", "HTTP port on loopback, 0 = a free one", port, 0)
   .option("--name <name>", "name in the x-sim-pod response header", "sim-0")
   .option("--model <name>", "served model name", "meta-llama/Llama-3.2-3B-Instruct")
-  .option("--blocks <n>", "KV cache blocks, the null block included", integer(2), 4096)
-  .option("--block-size <n>", "tokens per block", integer(1), 16)
-  .option("--max-model-len <n>", "longest prompt and answer together, tokens", integer(2), 131072)
+  .option("--blocks <n>", "KV cache blocks, the null block included", wholeFrom(2), 4096)
+  .option("--block-size <n>", "tokens per block", wholeFrom(1), 16)
+  .option("--max-model-len <n>", "longest prompt and answer together, tokens", wholeFrom(2), 131072)
   .option("--events-port <n>", "port of the event PUB socket, 0 = a free one", port, 0)
   .option("--replay-port <n>", "port of the replay ROUTER socket, 0 = a free one", port, 0)
-  .option("--buffer-steps <n>", "event batches kept for replay", integer(0), 10000)
+  .option("--buffer-steps <n>", "event batches kept for replay", wholeFrom(0), 10000)
   .addOption(
     new Option("--event-format <form>", "encoding of events").choices(["map", "array"]).default("map"),
   )
@@ -53,13 +39,13 @@ const program = new Command("warmgate-simulator")
     new Option("--hash-format <form>", "encoding of block hashes").choices(["int", "bytes"]).default("int"),
   )
   .option("--time-scale <x>", "simulated seconds per real second", positive, 1)
-  .option("--max-num-seqs <n>", "sequences that run at once", integer(1), 256)
-  .option("--max-batched-tokens <n>", "tokens of one step", integer(1), 8192)
-  .option("--stream-interval <n>", "tokens per server-sent event after the first one", integer(1), 1)
+  .option("--max-num-seqs <n>", "sequences that run at once", wholeFrom(1), 256)
+  .option("--max-batched-tokens <n>", "tokens of one step", wholeFrom(1), 8192)
+  .option("--stream-interval <n>", "tokens per server-sent event after the first one", wholeFrom(1), 1)
   .option(
     "--kv-hold-ms <n>",
     "time until blocks of a prefill that nobody pulls expire, ms",
-    integer(1),
+    wholeFrom(1),
     480_000,
   )
   .option("--kv-link-gbps <n>", "bandwidth of KV transfers, gigabits a second", positive, 200)
@@ -68,7 +54,7 @@ const program = new Command("warmgate-simulator")
       .choices(["fail", "recompute"])
       .default("fail"),
   )
-  .option("--seed <n>", "varies the generated text", integer(0), 0)
+  .option("--seed <n>", "varies the generated text", wholeFrom(0), 0)
   .addOption(new Option("--gpu <name>", "cost model").choices(Object.keys(COST_MODELS)).default("h200-8b"));
 
 const {

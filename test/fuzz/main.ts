@@ -1,19 +1,11 @@
 // `npm run fuzz --`: fuzzes one target or all of them, as long as is asked for.
 import { writeFileSync } from "node:fs";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
+import { positive, wholeFrom } from "../../simulate/arguments.js";
 import { Fault, type Outcome, runTarget } from "./target.js";
 import { CI_CASES, makeTarget, TARGETS, type TargetName } from "./targets.js";
 
-const whole = (text: string) => {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError("a whole number is needed");
-  return value;
-};
-const positive = (text: string) => {
-  const value = Number(text);
-  if (!(value > 0)) throw new InvalidArgumentError("a number above 0 is needed");
-  return value;
-};
+const whole = wholeFrom(0);
 
 interface Options {
   target: TargetName | "all";

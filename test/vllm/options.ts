@@ -1,5 +1,6 @@
 // Command line of the run against real vLLM servers.
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
+import { wholeFrom } from "../../simulate/arguments.js";
 
 /** What a fleet of two pods serves. */
 export interface Variant {
@@ -35,11 +36,7 @@ export interface VllmOptions {
   learnTokens: boolean;
 }
 
-const whole = (text: string) => {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError("a whole number is needed");
-  return value;
-};
+const whole = wholeFrom(0);
 
 /** Reads the arguments; commander answers --help and wrong ones and ends the process. */
 export function readOptions(argv: string[]): VllmOptions {
