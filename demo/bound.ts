@@ -1,12 +1,9 @@
 // The pooled-cache bound: what one cache with the pods' summed capacity would have hit on the same requests in the
 // same order. No router can do better than a pool without duplicates.
-import { hashBlocks, rootHash } from "../simulator/block-hash.js";
 import { renderChat } from "../simulator/chat-template.js";
 import type { Tokenizer } from "../simulator/tokenizer.js";
 import type { Played } from "./play.js";
-
-/** Tokens of a KV block. */
-const BLOCK = 16;
+import { BLOCK, promptBlocks } from "./prompt-blocks.js";
 
 /** A set of the most recently used keys. The queue holds every use; a use that was not the key's last is skipped. */
 class BlockLru {
@@ -47,22 +44,13 @@ export function pooledBound(
   const lru = new BlockLru(blocks);
   let prompt = 0;
   let cached = 0;
-  const root = rootHash("");
   for (const [list, counts] of [
     [warmUp, false],
     [played, true],
   ] as const) {
     for (const p of list) {
       if (!p.answer || p.error) continue;
-      const all = tokenizer.encode(renderChat(p.messages, true) + p.answer.text);
-      const count = Math.floor(all.length / BLOCK);
-      const lanes = new Int32Array(count * 2);
-      hashBlocks(all, BLOCK, 0, count, root, lanes);
-      // 53 bits of the hash: enough to tell a few million blocks apart.
-      const keys = Array.from(
-        { length: count },
-        (_, i) => (lanes[2 * i]! >>> 0) * 0x200000 + (lanes[2 * i + 1]! & 0x1fffff),
-      );
+      const { keys } = promptBlocks(tokenizer, renderChat(p.messages, true) + p.answer.text);
       // An engine always computes at least the last token.
       const usable = Math.floor((p.answer.promptTokens - 1) / BLOCK);
       let hit = 0;
@@ -72,7 +60,7 @@ export function pooledBound(
         cached += hit * BLOCK;
       }
       // The end of a chain is touched first, so that it is evicted first.
-      for (let i = count - 1; i >= 0; i--) lru.touch(keys[i]!);
+      for (let i = keys.length - 1; i >= 0; i--) lru.touch(keys[i]!);
     }
   }
   return prompt ? cached / prompt : 0;

@@ -1,15 +1,12 @@
 // Policies compared live: each plays the same requests on a fleet of its own, and the simulation says beforehand which of
 // them should differ.
-import { writeFileSync } from "node:fs";
-import { cpus, loadavg } from "node:os";
-import type { Summary } from "../simulate/report.js";
+import { percent, type Summary } from "../simulate/report.js";
 import { EventLoopLag } from "../simulator/event-loop-lag.js";
 import { Tokenizer } from "../simulator/tokenizer.js";
-import { ChatClient } from "./client.js";
-import { Fleet, MODEL } from "./fleet.js";
 import type { DemoOptions } from "./options.js";
-import { play, requestsIn } from "./play.js";
-import { percent, progress, say, table } from "./print.js";
+import { say, table } from "./print.js";
+import { median } from "./quantile.js";
+import { exitCode, playOn, sayFailures, sayLoad, tooSlow, withFleet, writeSummary } from "./run.js";
 import { loadOf, simulated } from "./simulated.js";
 import { type Distribution, type RunSummary, summarize } from "./summary.js";
 import { traceWorkload } from "./trace.js";
@@ -56,8 +53,6 @@ interface Pair {
   kept: boolean;
 }
 
-const median = (values: number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
-
 /** Runs the comparison. @returns the process's exit code. */
 export async function comparePolicies(o: DemoOptions, policies: string[]): Promise<number> {
   const words = new Words();
@@ -67,10 +62,7 @@ export async function comparePolicies(o: DemoOptions, policies: string[]): Promi
     const seed = o.seed + i;
     const workload = workloadOf(o, words, seed);
     const load = loadOf(workload, tokenizer, o.timeScale);
-    if (i === 0)
-      say(
-        `${requestsIn(workload)} requests (${workload.name}) for ${o.pods} simulated pods of ${o.blocks} KV blocks, ${o.timeScale} simulated seconds a second`,
-      );
+    if (i === 0) sayLoad(workload, o);
     // Turned by one each time, so that none is always the first.
     const turned = policies.map((_, k) => policies[(k + i) % policies.length]!);
     for (const policy of turned) {
@@ -83,7 +75,7 @@ export async function comparePolicies(o: DemoOptions, policies: string[]): Promi
       });
       const expected = inSimulatedTime(sim, o.timeScale);
       const live = await runLive(o, policy, workload, seed);
-      const slow = live.lagMs * o.timeScale > LAG_SHARE * expected.ttftMs.mean;
+      const slow = tooSlow(live.lagMs, o.timeScale, LAG_SHARE, expected.ttftMs);
       runs.get(policy)!.push({ seed, live: { ...live, void: slow }, simulated: expected });
     }
   }
@@ -95,14 +87,12 @@ export async function comparePolicies(o: DemoOptions, policies: string[]): Promi
     say(
       `  VOID: timers were later than ${percent(LAG_SHARE)} of a mean TTFT; free the machine or choose a smaller --time-scale`,
     );
-  if (o.json !== undefined)
-    writeFileSync(
-      o.json,
-      `${JSON.stringify({ policies: compared, pairs, void: isVoid, options: o, machine: { cpus: cpus().length, load: loadavg()[0] } }, null, 2)}\n`,
-    );
-  if (compared.some((c) => c.seeds.some((s) => s.live.failed > 0))) return 1;
-  if (isVoid) return 3;
-  return pairs.every((p) => p.kept) ? 0 : 4;
+  writeSummary(o, { policies: compared, pairs, void: isVoid });
+  return exitCode({
+    failed: compared.some((c) => c.seeds.some((s) => s.live.failed > 0)),
+    isVoid,
+    kept: pairs.every((p) => p.kept),
+  });
 }
 
 function workloadOf(o: DemoOptions, words: Words, seed: number): Workload {
@@ -117,58 +107,27 @@ async function runLive(
   workload: Workload,
   seed: number,
 ): Promise<Omit<LiveRun, "void">> {
-  const fleet = await Fleet.create({
-    pods: o.pods,
-    blocks: o.blocks,
-    seed,
-    timeScale: o.timeScale,
-    bufferSteps: o.bufferSteps,
-    gatewayPort: 0,
-    adminPort: 0,
-    scheduling: { profile: policy },
+  const { pods, blocks, timeScale, bufferSteps } = o;
+  const options = {
+    ...{ pods, blocks, timeScale, bufferSteps, seed },
+    policy: { scheduling: { profile: policy } },
     scrapeInterval: `${SCRAPE_MS}ms`,
-  });
-  const end = async () => {
-    await fleet.stop();
-    process.exit(130);
   };
-  process.once("SIGINT", end);
-  process.once("SIGTERM", end);
-  try {
-    await fleet.startPods();
-    await fleet.startEnvoy();
-    await fleet.startAgent();
-    await fleet.gatewayReady();
-    await fleet.resetPodStats();
-    const client = new ChatClient(fleet.gatewayPort, MODEL);
+  return withFleet(options, async (fleet) => {
+    await fleet.start();
     const lag = new EventLoopLag();
-    const { played, simulatedS } = await play(
-      workload,
-      client,
-      o.timeScale,
-      progress(`${policy}, seed ${seed}`),
-    );
+    const { played, simulatedS, lagMs } = await playOn(fleet, workload, `${policy}, seed ${seed}`);
     lag.stop();
-    client.close();
-    const summary = summarize(played, o.timeScale);
-    const lagMs = Math.max(
-      lag.histogram.summary().p99,
-      ...(await fleet.podStats()).map((s) => s.eventLoopLagMs.p99),
-    );
-    for (const e of new Set(played.flatMap((p) => (p.error ? [p.error] : []))))
-      say(`  ${policy}: failed: ${e}`);
+    const summary = summarize(played, timeScale);
+    sayFailures(played, `${policy}: `);
     const tokens = played.reduce((n, p) => n + (p.answer?.completionTokens ?? 0), 0);
     return {
       ...summary,
       requestsPerSecond: (summary.requests - summary.failed) / simulatedS,
       outputTokensPerSecond: tokens / simulatedS,
-      lagMs,
+      lagMs: Math.max(lag.histogram.summary().p99, lagMs),
     };
-  } finally {
-    process.off("SIGINT", end);
-    process.off("SIGTERM", end);
-    await fleet.stop();
-  }
+  });
 }
 
 function inSimulatedTime(s: Summary, timeScale: number): SimulatedRun {

@@ -4,10 +4,11 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { stringify } from "yaml";
-import { packageRoot } from "../agent/package-root.js";
+import { built, packageRoot } from "../agent/package-root.js";
 import { type EnvoyConfigOptions, envoyConfig, filterResource } from "./envoy-config.js";
 import {
   freePorts,
+  gatewayReady,
   type Running,
   type SimulatedPod,
   startAgent,
@@ -21,14 +22,20 @@ export const MODEL = "meta-llama/Llama-3.2-3B-Instruct";
 
 export interface FleetOptions {
   pods: number;
-  blocks: number;
-  seed: number;
+  /** Simulated seconds a real second. */
   timeScale: number;
-  bufferSteps: number;
-  /** 0 = free. */
-  gatewayPort: number;
-  adminPort: number;
+  /** KV blocks (16 tokens) of each pod, 20,000 when absent. */
+  blocks?: number;
+  /** Seed of the pods' texts, 1 when absent. */
+  seed?: number;
+  /** Event batches that each pod keeps for replay, 10,000 when absent. */
+  bufferSteps?: number;
+  /** Free ones when absent or 0. */
+  gatewayPort?: number;
+  adminPort?: number;
   envoy?: Partial<Omit<EnvoyConfigOptions, "wasm" | "filter" | "filterFile">>;
+  /** Makes Envoy's configuration, with files of its own in a folder; envoyConfig when absent. */
+  configure?: (options: EnvoyConfigOptions, folder: string) => object;
   /** Path of the filter module; the release build when absent. */
   wasm?: string;
   /** Worker threads of Envoy, 2 when absent. */
@@ -39,10 +46,6 @@ export interface FleetOptions {
   filter?: Partial<EnvoyConfigOptions["filter"]>;
   /** Role of pod i; all do both when absent. */
   role?: (i: number) => "decode" | "prefill" | "both";
-  /** The agent's `policy.disaggregation`. */
-  disaggregation?: object;
-  /** The agent's `policy.scheduling`: the default when absent. */
-  scheduling?: object;
   /** How often the agent reads the pods' metrics, as its configuration says it ("50ms"). */
   scrapeInterval?: string;
   /** A sidecar in front of each decode pod. */
@@ -81,13 +84,13 @@ export class Fleet {
   #podPorts: number[] = [];
   /** Port of each pod's sidecar, where there are any. */
   #sidecarPorts: number[] = [];
-  readonly #sidecars: Running[] = [];
+  #sidecars: Running[] = [];
   readonly #sessionKey = randomBytes(32).toString("hex");
   #wasm: string;
   #version = 0;
 
   private constructor(readonly options: FleetOptions) {
-    this.#wasm = options.wasm ?? join(packageRoot(), "build", "warmgate.wasm");
+    this.#wasm = options.wasm ?? built("warmgate.wasm");
   }
 
   /** Chooses ports; nothing runs yet. */
@@ -107,7 +110,7 @@ export class Fleet {
   }
 
   /** ip:port where requests for the pods of these roles go. */
-  addresses(wanted: (role: string) => boolean): string[] {
+  #addresses(wanted: (role: string) => boolean): string[] {
     return this.pods.flatMap((_, i) => (wanted(this.#role(i)) ? [this.#address(i)] : []));
   }
 
@@ -118,37 +121,49 @@ export class Fleet {
   }
 
   /** Starts the sidecars of decode pods, which may fetch from all others. */
-  async startSidecars(): Promise<void> {
+  async #startSidecars(): Promise<void> {
     const allowlist = join(this.folder, "allowlist");
-    writeFileSync(allowlist, this.addresses((role) => role !== "decode").join("\n"));
+    writeFileSync(allowlist, this.#addresses((role) => role !== "decode").join("\n"));
     for (const [i, pod] of this.pods.entries())
       if (this.#role(i) === "decode")
         this.#sidecars.push(await startSidecar(this.#sidecarPorts[i]!, pod.port, allowlist));
   }
 
-  /** Starts all pods, cold. */
-  async startPods(): Promise<void> {
-    this.pods = await Promise.all(Array.from({ length: this.options.pods }, (_, i) => this.startPod(i)));
+  /** Starts everything and waits until every worker routes by the table. */
+  async start(): Promise<void> {
+    await this.startPods();
+    await this.startAgent();
+    await this.startEnvoy();
+    await this.gatewayReady();
   }
 
-  startPod(i: number): Promise<SimulatedPod> {
+  /** Starts all pods, cold, with their sidecars. */
+  async startPods(): Promise<void> {
+    this.pods = await Promise.all(Array.from({ length: this.options.pods }, (_, i) => this.#startPod(i)));
+    if (this.options.sidecars) await this.#startSidecars();
+  }
+
+  #startPod(i: number): Promise<SimulatedPod> {
     const [port, events, replay] = this.#podPorts.slice(i * 3, i * 3 + 3) as [number, number, number];
     return startSimulatedPod(`pod-${i}`, {
       port,
       "events-port": events,
       "replay-port": replay,
       model: MODEL,
-      blocks: this.options.blocks,
+      blocks: this.options.blocks ?? 20_000,
       "time-scale": this.options.timeScale,
-      "buffer-steps": this.options.bufferSteps,
+      "buffer-steps": this.options.bufferSteps ?? 10_000,
       "stream-interval": 16,
-      seed: this.options.seed,
+      seed: this.options.seed ?? 1,
       ...this.options.podFlags,
     });
   }
 
   async stopPods(): Promise<void> {
-    await Promise.all(this.pods.map((p) => p.running.stop()));
+    await Promise.all(
+      [...this.#sidecars, ...this.pods.map((p) => p.running)].map((running) => running.stop()),
+    );
+    this.#sidecars = [];
     this.pods = [];
   }
 
@@ -179,12 +194,7 @@ export class Fleet {
           },
         ],
         ...(this.options.scrapeInterval ? { scrape: { interval: this.options.scrapeInterval } } : {}),
-        policy: {
-          ...(this.options.scheduling ? { scheduling: this.options.scheduling } : {}),
-          headers: { debugHeaders: "all" },
-          ...(this.options.disaggregation ? { disaggregation: this.options.disaggregation } : {}),
-          ...this.options.policy,
-        },
+        policy: { headers: { debugHeaders: "all" }, ...this.options.policy },
       }),
     );
     this.agent = await startAgent(file, this.agentPort);
@@ -203,8 +213,9 @@ export class Fleet {
 
   async startEnvoy(): Promise<void> {
     if (this.options.discoverFilter) this.rollOut(this.#wasm);
+    const configure = this.options.configure ?? envoyConfig;
     this.envoy = await startEnvoy(
-      envoyConfig(this.#envoyOptions()),
+      configure(this.#envoyOptions(), this.folder),
       join(this.folder, "envoy.json"),
       this.adminPort,
       this.options.workers,
@@ -217,8 +228,8 @@ export class Fleet {
       controlPort: this.controlPort,
       adminPort: this.adminPort,
       streamPort: this.streamPort,
-      pods: this.addresses((role) => role !== "prefill"),
-      prefillPods: this.options.disaggregation ? this.addresses((role) => role !== "decode") : [],
+      pods: this.#addresses((role) => role !== "prefill"),
+      prefillPods: this.options.role ? this.#addresses((role) => role !== "decode") : [],
       wasm: this.#wasm,
       filter: { sessionKey: this.#sessionKey, debugHeaders: "all", ...this.options.filter },
       ...(this.options.discoverFilter ? { filterFile: join(this.folder, "ecds", "filter.json") } : {}),
@@ -237,22 +248,9 @@ export class Fleet {
     renameSync(`${file}.new`, file);
   }
 
-  /** Waits until every worker routes by the table: `probes` requests in a row are told which pod was chosen. */
-  async gatewayReady(probes = 12): Promise<void> {
-    await waitFor(
-      "the gateway's table",
-      async () => {
-        for (let i = 0; i < probes; i++) {
-          const response = await fetch(`http://127.0.0.1:${this.gatewayPort}/v1/models`, {
-            headers: { connection: "close" },
-          });
-          await response.arrayBuffer();
-          if (!response.headers.has("x-selected-pod")) return false;
-        }
-        return true;
-      },
-      this.envoy ?? undefined,
-    );
+  /** Waits until every worker routes by the table. */
+  async gatewayReady(): Promise<void> {
+    await gatewayReady(this.gatewayPort, this.envoy ?? undefined);
   }
 
   async podStats(): Promise<PodStats[]> {
@@ -271,8 +269,7 @@ export class Fleet {
 
   /** Ends everything and removes the folder. */
   async stop(): Promise<void> {
-    await Promise.all(this.#sidecars.map((sidecar) => sidecar.stop()));
-    await Promise.all([this.envoy?.stop(), this.agent?.stop(), ...this.pods.map((p) => p.running.stop())]);
+    await Promise.all([this.envoy?.stop(), this.agent?.stop(), this.stopPods()]);
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -1,6 +1,7 @@
 // The main job's command line.
 import { Command, InvalidArgumentError } from "commander";
 import { NAMED_PROFILES } from "../agent/policy/named-profiles.js";
+import { positive, wholeFrom } from "../simulate/arguments.js";
 
 export interface DemoOptions {
   once: boolean;
@@ -23,16 +24,7 @@ export interface DemoOptions {
   adminPort: number;
 }
 
-const positive = (text: string) => {
-  const value = Number(text);
-  if (!(value > 0)) throw new InvalidArgumentError("a number above 0 is needed");
-  return value;
-};
-const whole = (text: string) => {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 0) throw new InvalidArgumentError("a whole number is needed");
-  return value;
-};
+const whole = wholeFrom(0);
 
 const names = (text: string) => {
   const list = text.split(",").map((name) => name.trim());

@@ -1,17 +1,19 @@
 // `npm start -- --pd`: long and short prompts on four pods, first each doing all, then two that prefill for two that
 // decode.
-import { writeFileSync } from "node:fs";
-import { cpus, loadavg } from "node:os";
-import { ChatClient } from "./client.js";
-import { Fleet, MODEL } from "./fleet.js";
 import type { DemoOptions } from "./options.js";
-import { type Played, play, requestsIn } from "./play.js";
-import { progress, say, table } from "./print.js";
+import { type Played, requestsIn } from "./play.js";
+import { say, table } from "./print.js";
 import { envoyStats } from "./processes.js";
+import { exitCode, playOn, sayFailures, tooSlow, withFleet, writeSummary } from "./run.js";
 import { type Distribution, distribution } from "./summary.js";
 import { longAndShortWorkload, Words, type Workload } from "./workload.js";
 
 const PODS = 4;
+/** The first half prefills for the other. */
+const SPLIT = {
+  role: (i: number) => (i < PODS / 2 ? "prefill" : "decode"),
+  policy: { disaggregation: { mode: "gateway", threshold: 256 } },
+} as const;
 /** Prompts of at least so many tokens count as long ones. */
 const LONG_TOKENS = 4000;
 /** A run is void when the pods' own lag, in simulated time, exceeds this share of the short prompts' mean TTFT. */
@@ -57,39 +59,16 @@ function measure(
 }
 
 async function run(o: DemoOptions, workload: Workload, split: boolean): Promise<PdRun> {
-  const fleet = await Fleet.create({
-    pods: PODS,
-    blocks: o.blocks,
-    seed: o.seed,
-    timeScale: o.timeScale,
-    bufferSteps: o.bufferSteps,
-    gatewayPort: o.port,
-    adminPort: o.adminPort,
+  const { blocks, seed, timeScale, bufferSteps, adminPort } = o;
+  const options = {
+    ...{ pods: PODS, blocks, seed, timeScale, bufferSteps, gatewayPort: o.port, adminPort },
     podFlags: { "stream-interval": 4 },
-    ...(split
-      ? {
-          role: (i: number) => (i < PODS / 2 ? ("prefill" as const) : ("decode" as const)),
-          disaggregation: { mode: "gateway", threshold: 256 },
-        }
-      : {}),
-  });
-  const end = async () => {
-    await fleet.stop();
-    process.exit(130);
+    ...(split ? SPLIT : {}),
   };
-  process.once("SIGINT", end);
-  process.once("SIGTERM", end);
-  try {
-    await fleet.startPods();
-    await fleet.startAgent();
-    await fleet.startEnvoy();
-    await fleet.gatewayReady();
-    await fleet.resetPodStats();
-    const client = new ChatClient(fleet.gatewayPort, MODEL);
+  return withFleet(options, async (fleet) => {
+    await fleet.start();
     const label = split ? "2 prefill + 2 decode" : "4 pods that do all";
-    const { played } = await play(workload, client, o.timeScale, progress(label));
-    client.close();
-    const stats = await fleet.podStats();
+    const { played, stats, lagMs } = await playOn(fleet, workload, label);
     if (split) {
       const counters = await envoyStats(fleet.adminPort, "warmgate_prefill_");
       const told = ["split", "local", "failed", "timeout", "no_parameters"].map(
@@ -97,18 +76,14 @@ async function run(o: DemoOptions, workload: Workload, split: boolean): Promise<
       );
       say(`  prefills in the gateway: ${told.join(", ")}`);
     }
-    for (const error of new Set(played.flatMap((p) => (p.error ? [p.error] : [])))) say(`  failed: ${error}`);
+    sayFailures(played);
     return {
-      ...measure(played, o.timeScale),
-      lagMs: Math.max(...stats.map((s) => s.eventLoopLagMs.p99)),
+      ...measure(played, timeScale),
+      lagMs,
       transferredTokens: stats.reduce((n, s) => n + s.externalTokens, 0),
       heldBlocks: stats.reduce((n, s) => n + s.heldBlocks, 0),
     };
-  } finally {
-    process.off("SIGINT", end);
-    process.off("SIGTERM", end);
-    await fleet.stop();
-  }
+  });
 }
 
 /** Plays both runs and prints what was gained. Returns the exit code: 0, 1 with failed requests, 3 void. */
@@ -156,23 +131,9 @@ export async function runPrefillDecode(o: DemoOptions): Promise<number> {
     `  with prefill/decode: time to first token of short prompts ${change(without.ttftShortMs, withSplit.ttftShortMs)}, of long ones ${change(without.ttftLongMs, withSplit.ttftLongMs)}, time per token ${change(without.perTokenMs, withSplit.perTokenMs)}, longest pause ${change(without.longestPauseMs, withSplit.longestPauseMs)}`,
   );
   const runs = [without, withSplit];
-  const isVoid = runs.some((r) => r.lagMs * o.timeScale > LAG_SHARE * r.ttftShortMs.mean);
+  const isVoid = runs.some((r) => tooSlow(r.lagMs, o.timeScale, LAG_SHARE, r.ttftShortMs));
   say(`  pods' event-loop lag p99: ${runs.map((r) => `${r.lagMs.toFixed(1)} ms`).join(", ")} real`);
   if (isVoid) say("  VOID: the machine was too slow for this time scale; choose a smaller --time-scale");
-  if (o.json !== undefined)
-    writeFileSync(
-      o.json,
-      `${JSON.stringify(
-        {
-          without,
-          with: withSplit,
-          void: isVoid,
-          options: o,
-          machine: { cpus: cpus().length, load: loadavg()[0] },
-        },
-        null,
-        2,
-      )}\n`,
-    );
-  return runs.some((r) => r.failed > 0) ? 1 : isVoid ? 3 : 0;
+  writeSummary(o, { without, with: withSplit, void: isVoid });
+  return exitCode({ failed: runs.some((r) => r.failed > 0), isVoid });
 }

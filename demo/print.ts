@@ -1,4 +1,5 @@
 // What the demo writes for people.
+import { aligned } from "../simulate/report.js";
 import type { Progress } from "./play.js";
 
 export const say = (line = "") => process.stdout.write(`${line}\n`);
@@ -17,11 +18,7 @@ export function progress(label: string) {
   };
 }
 
-export const percent = (v: number) => `${(v * 100).toFixed(1)} %`;
-
-/** Rows with aligned columns, the first one being the head. */
+/** Says rows with aligned columns, the first one being the head. */
 export function table(rows: string[][]): void {
-  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((r) => r[i]!.length)));
-  for (const row of rows)
-    say(`  ${row.map((cell, i) => (i ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join("  ")}`);
+  for (const line of aligned(rows)) say(`  ${line}`);
 }

@@ -149,12 +149,8 @@ export async function startAgent(configFile: string, httpPort: number): Promise<
   return running;
 }
 
-/** Starts `warmgate sidecar` for the engine at `enginePort`; it may fetch from the addresses in `allowlistFile`. */
-export async function startSidecar(
-  port: number,
-  enginePort: number,
-  allowlistFile: string,
-): Promise<Running> {
+/** Program and arguments of `warmgate sidecar` for the engine at `enginePort`; it may fetch from the addresses in a file. */
+export function sidecarCommand(port: number, enginePort: number, allowlistFile: string): string[] {
   const flags = {
     host: "127.0.0.1",
     port,
@@ -163,11 +159,17 @@ export async function startSidecar(
     "allowlist-file": allowlistFile,
   };
   const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
-  const child = spawn(
-    process.execPath,
-    [join(packageRoot(), "dist", "agent", "cli.js"), "sidecar", ...args],
-    { stdio: ["ignore", "ignore", "pipe"] },
-  );
+  return [process.execPath, join(packageRoot(), "dist", "agent", "cli.js"), "sidecar", ...args];
+}
+
+/** Starts a sidecar and waits until it answers. */
+export async function startSidecar(
+  port: number,
+  enginePort: number,
+  allowlistFile: string,
+): Promise<Running> {
+  const [program, ...args] = sidecarCommand(port, enginePort, allowlistFile);
+  const child = spawn(program!, args, { stdio: ["ignore", "ignore", "pipe"] });
   const running = new Running("sidecar", child);
   await started("sidecar", () => answers(`http://127.0.0.1:${port}/health`), running);
   return running;
@@ -191,6 +193,31 @@ export async function startEnvoy(
   const running = new Running("Envoy", child);
   await started("Envoy", () => answers(`http://127.0.0.1:${adminPort}/ready`), running);
   return running;
+}
+
+/** Requests in a row that tell of every worker: each goes over a connection of its own, and any worker may take it. */
+const PROBES = 16;
+
+/** Waits until every worker of the Envoy at `port` routes by the table: probes with `headers` are told which pod was chosen. */
+export async function gatewayReady(
+  port: number,
+  envoy?: Running,
+  headers: Record<string, string> = {},
+): Promise<void> {
+  await waitFor(
+    "the gateway's table",
+    async () => {
+      for (let i = 0; i < PROBES; i++) {
+        const response = await fetch(`http://127.0.0.1:${port}/v1/models`, {
+          headers: { connection: "close", ...headers },
+        });
+        await response.arrayBuffer();
+        if (!response.headers.has("x-selected-pod")) return false;
+      }
+      return true;
+    },
+    envoy,
+  );
 }
 
 /** Prometheus counters and gauges of Envoy whose name begins with `prefix`. */

@@ -6,20 +6,16 @@ import { findPolicy } from "../simulate/policies.js";
 import { type Summary, summarize } from "../simulate/report.js";
 import type { Load, SimRequest } from "../simulate/request.js";
 import { run } from "../simulate/run.js";
-import { hashBlocks, rootHash } from "../simulator/block-hash.js";
 import { renderChat } from "../simulator/chat-template.js";
 import type { Tokenizer } from "../simulator/tokenizer.js";
+import { BLOCK, promptBlocks } from "./prompt-blocks.js";
 import type { Workload } from "./workload.js";
-
-/** Tokens of a KV block. */
-const BLOCK = 16;
 
 /**
  * A workload's requests as the simulation takes them, in real seconds. @throws Error for one whose requests depend on
  * answers: nobody knows them before.
  */
 export function loadOf(workload: Workload, tokenizer: Tokenizer, timeScale: number): Load {
-  const root = rootHash("");
   const sessions = new Map<string, number>();
   const requests = workload.conversations.map((c): SimRequest => {
     const turn = c.turns[0]!;
@@ -31,21 +27,14 @@ export function loadOf(workload: Workload, tokenizer: Tokenizer, timeScale: numb
       ...(c.system === null ? [] : [{ role: "system", content: c.system }]),
       { role: "user", content: turn.text },
     ];
-    const tokens = tokenizer.encode(renderChat(messages, true));
-    const count = Math.floor(tokens.length / BLOCK);
-    const lanes = new Int32Array(count * 2);
-    hashBlocks(tokens, BLOCK, 0, count, root, lanes);
+    const { tokens, keys } = promptBlocks(tokenizer, renderChat(messages, true));
     const session = c.session ?? "";
     if (session && !sessions.has(session)) sessions.set(session, sessions.size + 1);
     return {
       arrival: c.startS / timeScale,
-      prompt: tokens.length,
+      prompt: tokens,
       output: turn.outputTokens,
-      // 53 bits of the hash: enough to tell a few million blocks apart.
-      blocks: Array.from(
-        { length: count },
-        (_, i) => (lanes[2 * i]! >>> 0) * 0x200000 + (lanes[2 * i + 1]! & 0x1fffff),
-      ),
+      blocks: keys,
       session: sessions.get(session) ?? 0,
     };
   });

@@ -1,9 +1,10 @@
 // Figures of a run: what the clients saw, what the pods say of themselves, what was predicted.
 import { renderChat } from "../simulator/chat-template.js";
 import type { Played } from "./play.js";
+import { BLOCK } from "./prompt-blocks.js";
+import { ascending, quantile } from "./quantile.js";
 
-/** Tokens of a KV block and bytes of a text block. */
-const KV_BLOCK = 16;
+/** Bytes of a text block. */
 const TEXT_BLOCK = 128;
 
 export interface Distribution {
@@ -14,8 +15,8 @@ export interface Distribution {
 }
 
 export function distribution(values: number[]): Distribution {
-  const sorted = [...values].sort((a, b) => a - b);
-  const at = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? 0;
+  const sorted = ascending(values);
+  const at = (share: number) => (sorted.length > 0 ? quantile(sorted, share) : 0);
   const round = (v: number) => Math.round(v * 100) / 100;
   return {
     mean: round(sorted.reduce((a, b) => a + b, 0) / (sorted.length || 1)),
@@ -70,9 +71,9 @@ export function predictions(played: Played[]): PredictionSummary {
     requests++;
     if (answer.cachedTokens > 0) hits++;
     const bytes = Buffer.byteLength(renderChat(messages, true));
-    const slack = Math.ceil((TEXT_BLOCK * answer.promptTokens) / bytes / KV_BLOCK) * KV_BLOCK;
+    const slack = Math.ceil((TEXT_BLOCK * answer.promptTokens) / bytes / BLOCK) * BLOCK;
     const difference = answer.predictedTokens - answer.cachedTokens;
-    if (difference > KV_BLOCK) over++;
+    if (difference > BLOCK) over++;
     else if (difference < -slack) under++;
     else within++;
   }
