@@ -1,15 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { Wire } from "../../agent/wire.js";
+import type { Wire } from "../../agent/wire.js";
+import { newWire } from "../wasm/wire-for-test.js";
 
-function make(maxEntries = 1000): Promise<Wire> {
-  return Wire.create({
-    secret: new Uint8Array(32).fill(3),
-    blockBytes: 128,
-    maxEntries,
-    leader: 1n,
-    startMs: 1n,
-  });
-}
+const make = (maxEntries = 1000): Promise<Wire> => newWire({ maxEntries });
 
 const chain = (from: number, count: number) =>
   BigUint64Array.from({ length: count }, (_, i) => BigInt(from + i) * 0x9e3779b97f4a7c15n);

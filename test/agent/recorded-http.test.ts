@@ -15,8 +15,9 @@ import { type ProbeResult, probeTemplate } from "../../agent/model/template-prob
 import { bytesOfTokens, loadTokenBytes } from "../../agent/model/token-bytes.js";
 import { renderTurns } from "../../agent/model/turn-program.js";
 import { PromptReader } from "../../agent/prompt-reader.js";
-import { type TokenBytes, Wire } from "../../agent/wire.js";
+import type { TokenBytes } from "../../agent/wire.js";
 import { Random } from "../fuzz/random.js";
+import { newWire } from "../wasm/wire-for-test.js";
 import { EngineServer } from "./engine-server.js";
 import { fixturePath, type Recorded, recordedHttp, recordedMessages } from "./fixtures.js";
 
@@ -41,13 +42,7 @@ afterAll(() => engine.close());
 
 /** An agent's reading of one pod, without its sockets. */
 async function following() {
-  const wire = await Wire.create({
-    secret: new Uint8Array(32).fill(7),
-    blockBytes: BLOCK_BYTES,
-    maxEntries: 100_000,
-    leader: 1n,
-    startMs: 1n,
-  });
+  const wire = await newWire({ blockBytes: BLOCK_BYTES });
   const id = wire.addModel("tiny");
   wire.setTokenBytes(id, table);
   wire.setModels([{ name: "tiny", model: id, lora: "", template: template.program, bytesPerToken: 4 }]);

@@ -4,7 +4,7 @@ import { type ClientDuplexStream, credentials, loadPackageDefinition, Metadata }
 import { loadSync } from "@grpc/proto-loader";
 import type { FastifyInstance } from "fastify";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
-import { packageRoot } from "../../agent/package-root.js";
+import { built, packageRoot } from "../../agent/package-root.js";
 import {
   configFor,
   newStateFolder,
@@ -42,7 +42,7 @@ const RESYNC = 34;
 let seal: (kind: number, payload: Uint8Array) => Uint8Array;
 
 beforeAll(async () => {
-  const module = await WebAssembly.instantiate(readFileSync(join(packageRoot(), "build", "wire.wasm")), {});
+  const module = await WebAssembly.instantiate(readFileSync(built("wire.wasm")), {});
   const x = module.instance.exports as unknown as {
     memory: WebAssembly.Memory;
     _initialize?: () => void;

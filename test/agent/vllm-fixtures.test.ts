@@ -5,7 +5,7 @@ import { PodIndex } from "../../agent/kv/pod-index.js";
 import { parseFrames } from "../../agent/kv/replay.js";
 import { loadEncoder } from "../../agent/model/canonical-encoder.js";
 import { loadTokenBytes } from "../../agent/model/token-bytes.js";
-import { Wire } from "../../agent/wire.js";
+import { newWire } from "../wasm/wire-for-test.js";
 import { fixturePath, recordedMessages } from "./fixtures.js";
 
 type Event = Record<string, unknown> & { type: string };
@@ -39,13 +39,7 @@ function low(hash: unknown): bigint | null {
 
 /** An index after a number of batches, and what each of them made of the published table. */
 async function follow(batches: Uint8Array[], check: CanonicalCheck | null = null) {
-  const wire = await Wire.create({
-    secret: new Uint8Array(32).fill(7),
-    blockBytes: 128,
-    maxEntries: 100_000,
-    leader: 1n,
-    startMs: 1n,
-  });
+  const wire = await newWire();
   const model = wire.addModel("tiny");
   wire.setTokenBytes(model, await loadTokenBytes(TOKENIZER));
   const index = new PodIndex(wire, 0, model, check);

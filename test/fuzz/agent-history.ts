@@ -1,10 +1,10 @@
 // A recorded life of an agent: every frame it broadcast, snapshots taken on the way, and what was true after each frame.
 // Made once per process by the real writers (agent/wire.ts); the same in every run.
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { packageRoot } from "../../agent/package-root.js";
-import { type PodRow, Wire } from "../../agent/wire.js";
+import { built } from "../../agent/package-root.js";
+import type { PodRow } from "../../agent/wire.js";
 import { chatml, policy, renderChatml } from "../wasm/table.js";
+import { byteTokens, newWire, podRow } from "../wasm/wire-for-test.js";
 import { Random } from "./random.js";
 
 /** Slots of the pods: the last one needs a second word of the pod masks. */
@@ -67,35 +67,11 @@ function probe(i: number): Probe {
 export async function recordHistory(): Promise<History> {
   const r = new Random();
   r.seed(20_26);
-  const wire = await Wire.create({
-    secret: new Uint8Array(32).fill(7),
-    blockBytes: 128,
-    maxEntries: 4000,
-    leader: 77n,
-    startMs: 1n,
-  });
+  const wire = await newWire({ maxEntries: 4000, leader: 77n });
   const model = wire.addModel("m");
-  wire.setTokenBytes(model, {
-    offsets: Uint32Array.from({ length: 257 }, (_, i) => i),
-    bytes: Uint8Array.from({ length: 256 }, (_, i) => i),
-    known: new Uint8Array(256).fill(1),
-  });
-  const pods: PodRow[] = SLOTS.map((slot) => ({
-    slot,
-    name: `pod-${slot}`,
-    address: `10.0.0.${slot + 1}:8000`,
-    role: "both",
-    ready: true,
-    model,
-    kvBlockTokens: 16,
-    capacityTokens: 100_000,
-    // Slow enough that a cached prompt always outweighs everything else.
-    prefillTokensPerSecond: 100,
-    waiting: 0,
-    running: 0,
-    kvUsage: 0,
-    loadAgeMs: 0,
-  }));
+  wire.setTokenBytes(model, byteTokens());
+  // Slow enough that a cached prompt always outweighs everything else.
+  const pods = SLOTS.map((slot) => podRow(slot, model, { prefillTokensPerSecond: 100 }));
   const models = [
     { name: "m", model, lora: "", template: chatml, bytesPerToken: 1 },
     { name: "alias", model, lora: "", template: chatml, bytesPerToken: 4 },
@@ -167,7 +143,7 @@ export class Sealer {
   readonly #memory: WebAssembly.Memory;
 
   constructor() {
-    const module = new WebAssembly.Module(readFileSync(join(packageRoot(), "build", "wire.wasm")));
+    const module = new WebAssembly.Module(readFileSync(built("wire.wasm")));
     const exports = new WebAssembly.Instance(module, {}).exports;
     this.#x = exports as never;
     this.#memory = exports["memory"] as WebAssembly.Memory;

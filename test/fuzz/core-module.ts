@@ -1,9 +1,8 @@
 // The scanner and renderer as a module of their own, with the body at the very end of its buffer and noise behind it, so
 // that a read too far shows, and with guards around the output.
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { writeTemplate } from "../../agent/model/turn-layout.js";
-import { packageRoot } from "../../agent/package-root.js";
+import { built } from "../../agent/package-root.js";
 import type { TemplateProgram } from "../../agent/wire.js";
 
 type Call = (...args: number[]) => number;
@@ -31,7 +30,7 @@ export class CoreModule {
     readonly capacity: number,
     templates = 1,
   ) {
-    compiled ??= new WebAssembly.Module(readFileSync(join(packageRoot(), "build", "core-test.wasm")));
+    compiled ??= new WebAssembly.Module(readFileSync(built("core-test.wasm")));
     const exports = new WebAssembly.Instance(compiled, {}).exports;
     this.x = exports as unknown as Record<string, Call>;
     this.#pages = exports["memory"] as WebAssembly.Memory;

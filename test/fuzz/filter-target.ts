@@ -106,7 +106,6 @@ export class FilterTarget implements Target {
       random: () => r.word(),
       process: this.#process,
       configuration: {
-        sessionKey: "0123456789abcdef".repeat(4),
         debugHeaders: r.oneIn(2) ? "all" : "none",
         mode: r.oneIn(12) ? "headers" : "body",
         tableMiB: 8,

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { packageRoot } from "../../agent/package-root.js";
+import { built, packageRoot } from "../../agent/package-root.js";
 import { CONTINUE, type Headers, Host, Process, type Request, STOP } from "../wasm/host.js";
 import { renderChatml, TestAgent } from "../wasm/table.js";
 
@@ -24,7 +24,7 @@ const STATUSES: [string, number][] = [
   ["Unimplemented", 12],
 ];
 
-const configuration = { sessionKey: "0123456789abcdef".repeat(4), debugHeaders: "all" };
+const configuration = { debugHeaders: "all" };
 const PROMPT = "a prompt long enough for blocks ".repeat(40);
 const BODY = { model: "m", messages: [{ role: "user", content: PROMPT }] };
 const CHAT: Headers = [
@@ -53,7 +53,7 @@ const count = (host: Host, name: string) => {
 };
 
 test("every call that the module imports has a row, and every row is a call", () => {
-  const module = new WebAssembly.Module(readFileSync(join(packageRoot(), "build", "warmgate.wasm")));
+  const module = new WebAssembly.Module(readFileSync(built("warmgate.wasm")));
   const imports = new Set(WebAssembly.Module.imports(module).map((i) => i.name));
   const text = readFileSync(join(packageRoot(), "docs", "host-status.md"), "utf8");
   const rows = new Set([...text.matchAll(/^\| `([a-z_]+)`/gm)].map((m) => m[1]!));

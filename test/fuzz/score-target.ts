@@ -12,8 +12,9 @@ import { newPod, type Pod, PodRegistry } from "../../agent/load/pod-registry.js"
 import type { PoolModel } from "../../agent/model/model-service.js";
 import { PromptReader } from "../../agent/prompt-reader.js";
 import { ScoreRequestSchema } from "../../agent/schemas/cache.js";
-import { type TemplateProgram, type TokenBytes, Wire } from "../../agent/wire.js";
+import type { TemplateProgram, TokenBytes, Wire } from "../../agent/wire.js";
 import { fixturePath } from "../agent/fixtures.js";
+import { newWire } from "../wasm/wire-for-test.js";
 import { IndexOracle } from "./index-oracle.js";
 import { Random } from "./random.js";
 import { Fault, printable, type Target } from "./target.js";
@@ -106,13 +107,7 @@ export class ScoreTarget implements Target {
   }
 
   static async create(): Promise<ScoreTarget> {
-    const wire = await Wire.create({
-      secret: new Uint8Array(32).fill(3),
-      blockBytes: BLOCK_BYTES,
-      maxEntries: 100_000,
-      leader: 1n,
-      startMs: 1n,
-    });
+    const wire = await newWire({ blockBytes: BLOCK_BYTES });
     return new ScoreTarget(wire, await PromptReader.create());
   }
 

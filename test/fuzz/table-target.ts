@@ -50,7 +50,6 @@ export class TableTarget implements Target {
     this.#host = new Host({
       random: () => this.#random.word(),
       configuration: {
-        sessionKey: "5".repeat(64),
         debugHeaders: "all",
         tableMiB: TABLE_MIB,
         bodyReadBytes: 16_777_216,

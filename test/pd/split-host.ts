@@ -57,7 +57,7 @@ export async function split(
   agent.wire.setPods(agent.pods);
   agent.wire.setDisaggregation({ ...splitting, ...program });
   const process = new Process();
-  const configuration = { sessionKey: "0123456789abcdef".repeat(4), debugHeaders: "all" };
+  const configuration = { debugHeaders: "all" };
   const host = new Host({ configuration, process, ...(fault ? { fault } : {}) });
   host.receive(agent.snapshot());
   host.tick();

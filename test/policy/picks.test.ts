@@ -1,9 +1,9 @@
 // Filters, pickers, sessions and handlers of the compiled pick, and programs that it must not take.
 import { describe, expect, test } from "vitest";
-import { Wire } from "../../agent/wire.js";
 import { prefixAffinityFilter, type VectorPod } from "../vectors/scheduling.js";
 import { PickModule, type TestPod } from "../wasm/pick-module.js";
 import { policy, schedulingOf } from "../wasm/table.js";
+import { newWire } from "../wasm/wire-for-test.js";
 
 const plugin = (type: string, parameters: object = {}, ...more: object[]) => ({
   plugins: [{ type, parameters }, ...more],
@@ -392,13 +392,7 @@ describe("a handler", () => {
 describe("a program that is damaged", () => {
   test("is refused whole, and the one before stays", async () => {
     const module = await PickModule.create([{ waiting: 1 }, { requests: 1 }], plugin("queue-scorer"));
-    const wire = await Wire.create({
-      secret: new Uint8Array(32).fill(3),
-      blockBytes: 128,
-      maxEntries: 1000,
-      leader: 1n,
-      startMs: 1n,
-    });
+    const wire = await newWire({ maxEntries: 1000 });
     const scheduling = schedulingOf(
       plugin("expression-scorer", { expression: "1 - inflightRequests" }, { type: "max-score-picker" }),
     );

@@ -1,8 +1,7 @@
 // The filter's scanner and renderer as a module of its own, with one template.
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { writeTemplate } from "../../agent/model/turn-layout.js";
-import { packageRoot } from "../../agent/package-root.js";
+import { built } from "../../agent/package-root.js";
 import type { TemplateProgram } from "../../agent/wire.js";
 
 type Call = (...args: number[]) => number;
@@ -16,7 +15,7 @@ export class Core {
   readonly #scratch: number;
 
   constructor() {
-    const module = new WebAssembly.Module(readFileSync(join(packageRoot(), "build", "core-test.wasm")));
+    const module = new WebAssembly.Module(readFileSync(built("core-test.wasm")));
     this.#x = new WebAssembly.Instance(module, {}).exports as never;
     this.#x["_initialize"]!();
     this.#x["init"]!(ROOM);

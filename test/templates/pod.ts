@@ -6,7 +6,6 @@ import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs"
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { packageRoot } from "../../agent/package-root.js";
-import type { TokenBytes } from "../../agent/wire.js";
 
 /** The two carriers of templates are pure Python and need nothing here; only their files are used. */
 const PACKAGES = ["jinja2==3.1.6", "markupsafe==3.0.3", "trl==1.16.0", "axolotl==0.19.0"];
@@ -32,13 +31,6 @@ export const TEMPLATES = {
   "gpt-oss": `${TRL}/gptoss.jinja`,
 } as const;
 export type TemplateName = keyof typeof TEMPLATES;
-
-/** One token per byte. */
-export const BYTES: TokenBytes = {
-  offsets: Uint32Array.from({ length: 257 }, (_, i) => i),
-  bytes: Uint8Array.from({ length: 256 }, (_, i) => i),
-  known: new Uint8Array(256).fill(1),
-};
 
 /** Folder of the packages, installed once; another list makes another folder. */
 function packages(): string {

@@ -10,8 +10,9 @@ import {
   recheckTemplate,
 } from "../../agent/model/template-prober.js";
 import { SHAPE } from "../../agent/model/turn-program.js";
+import { byteTokens } from "../wasm/wire-for-test.js";
 import { Core } from "./core.js";
-import { BYTES, TEMPLATES, type TemplateName, TemplatePod } from "./pod.js";
+import { TEMPLATES, type TemplateName, TemplatePod } from "./pod.js";
 
 const pod = new TemplatePod();
 const core = new Core();
@@ -33,7 +34,7 @@ const learned = new Map<TemplateName, Promise<{ renderer: PromptRenderer; result
 function learn(name: TemplateName) {
   let known = learned.get(name);
   if (!known) {
-    const renderer = engineRenderer(pod.base(name), BYTES);
+    const renderer = engineRenderer(pod.base(name), byteTokens());
     known = probeTemplate(renderer, seeded(1)).then((result) => ({ renderer, result }));
     learned.set(name, known);
   }
@@ -247,7 +248,7 @@ describe("real templates, rendered by Python's Jinja", () => {
   test("a date in a template is noticed, and does not pass the check of the next day", async () => {
     await pod.setClock("2026-03-04T12:00:00");
     try {
-      const renderer = engineRenderer(pod.base("llama-3.2"), BYTES);
+      const renderer = engineRenderer(pod.base("llama-3.2"), byteTokens());
       const { program } = await probeTemplate(renderer, seeded(5));
       expect(holdsToday(program, Date.parse("2026-03-04T12:00:00Z"))).toBe(true);
       expect(holdsToday(program, Date.parse("2026-04-04T12:00:00Z"))).toBe(false);

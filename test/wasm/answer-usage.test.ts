@@ -17,7 +17,7 @@ const STREAM = { stream: true, stream_options: { include_usage: true } };
 async function gateway(debugHeaders: "none" | "all" = "none", cached = PROMPT) {
   const agent = await TestAgent.create(1, { debugHeaders });
   agent.cache(0, cached);
-  const host = new Host({ configuration: { sessionKey: "0123456789abcdef".repeat(4), debugHeaders } });
+  const host = new Host({ configuration: { debugHeaders } });
   host.receive(agent.snapshot());
   return { agent, host };
 }

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 import { Host, type Request } from "./host.js";
 import { renderChatml, TestAgent } from "./table.js";
 
-const configuration = { sessionKey: "0123456789abcdef".repeat(4), debugHeaders: "all" };
+const configuration = { debugHeaders: "all" };
 const long = (seed: string, bytes = 4000) => `${seed} `.repeat(Math.ceil(bytes / (seed.length + 1)));
 const chat = (content: unknown, more: object = {}) => ({
   model: "m",

@@ -10,7 +10,7 @@ const start = `{"model":"m","messages":[{"role":"user","content":"${"x".repeat(R
 async function gateway() {
   const agent = await TestAgent.create(2, { ...policy, bodyReadBytes: READ_BYTES });
   const host = new Host({
-    configuration: { sessionKey: "0123456789abcdef".repeat(4), bodyLimitBytes: LIMIT_BYTES },
+    configuration: { bodyLimitBytes: LIMIT_BYTES },
   });
   host.receive(agent.snapshot());
   return host;

@@ -5,7 +5,7 @@ import type { Callers, RuleInput } from "../../agent/policy/request-rules.js";
 import { type Headers, Host, type Request, STOP } from "./host.js";
 import { renderChatml, TestAgent } from "./table.js";
 
-const configuration = { sessionKey: "0123456789abcdef".repeat(4), debugHeaders: "trusted" };
+const configuration = { debugHeaders: "trusted" };
 const DESTINATION = "x-gateway-destination-endpoint";
 const TIMEOUT = "x-envoy-upstream-rq-timeout-ms";
 const RETRIES = "x-envoy-max-retries";

@@ -5,7 +5,7 @@ import { Host } from "./host.js";
 import { renderChatml, TestAgent } from "./table.js";
 
 const chat = (content: string) => ({ model: "m", messages: [{ role: "user", content }] });
-const configuration = { sessionKey: "0123456789abcdef".repeat(4), debugHeaders: "none" };
+const configuration = { debugHeaders: "none" };
 
 async function gateway(sampleRate: number, pods = 3) {
   const agent = await TestAgent.create(pods);

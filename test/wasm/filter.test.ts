@@ -3,7 +3,7 @@ import { COUNTERS } from "../../agent/table/gateway-reports.js";
 import { CONTINUE, Host, Process, STOP } from "./host.js";
 import { policy, renderChatml, schedulingOf, TestAgent } from "./table.js";
 
-const configuration = { sessionKey: "0123456789abcdef".repeat(4), debugHeaders: "all" };
+const configuration = { debugHeaders: "all" };
 const long = (seed: string, bytes = 4000) =>
   `${seed} `.repeat(Math.ceil(bytes / (seed.length + 1))).slice(0, bytes);
 const chat = (...contents: string[]) => ({

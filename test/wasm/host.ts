@@ -2,8 +2,7 @@
 // fails on a host call that the test host does not offer. It re-enters the module where Envoy does.
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { packageRoot } from "../../agent/package-root.js";
+import { built } from "../../agent/package-root.js";
 
 const encode = new TextEncoder();
 const decode = new TextDecoder();
@@ -52,8 +51,8 @@ export interface LocalReply {
 
 export interface HostOptions {
   process?: Process;
+  /** Beside a session key. */
   configuration?: object;
-  file?: string;
   /** 32 random bits: where the module's random bytes come from; the process's crypto when left out. */
   random?: () => number;
   /** Status that a named import returns instead of doing its work; for fault tests. */
@@ -142,8 +141,10 @@ export class Request {
   }
 }
 
+const SESSION_KEY = "0123456789abcdef".repeat(4);
+
 /** Compiled once. */
-const modules = new Map<string, WebAssembly.Module>();
+let compiled: WebAssembly.Module | undefined;
 
 /** One VM with its root context 1. */
 export class Host {
@@ -172,15 +173,14 @@ export class Host {
     this.process = options.process ?? new Process();
     this.#random = options.random ?? (() => randomBytes(4).readUInt32LE());
     this.#fault = options.fault ?? (() => undefined);
-    this.#configuration = encode.encode(JSON.stringify(options.configuration ?? {}));
-    const file = options.file ?? join(packageRoot(), "build", "warmgate.wasm");
-    const module = modules.get(file) ?? new WebAssembly.Module(readFileSync(file));
-    modules.set(file, module);
+    const configuration = { sessionKey: SESSION_KEY, ...options.configuration };
+    this.#configuration = encode.encode(JSON.stringify(configuration));
+    compiled ??= new WebAssembly.Module(readFileSync(built("warmgate.wasm")));
     const env = this.#imports();
-    for (const { module: from, name } of WebAssembly.Module.imports(module))
+    for (const { module: from, name } of WebAssembly.Module.imports(compiled))
       if (!(from in env) || !(name in env[from as "env"]!))
         throw new Error(`the module imports ${from}.${name}`);
-    this.#x = new WebAssembly.Instance(module, env).exports as unknown as Exports;
+    this.#x = new WebAssembly.Instance(compiled, env).exports as unknown as Exports;
     this.#x["_initialize"]!();
     this.#x["proxy_on_vm_start"]!(1, 0);
     if (this.#x["proxy_on_configure"]!(1, this.#configuration.length) !== 1)
@@ -210,7 +210,7 @@ export class Host {
         digits.push((n & 127) | (n > 127 ? 128 : 0));
         n >>>= 7;
       } while (n);
-      this.#message = Uint8Array.of(0x0a, ...digits, ...new Uint8Array());
+      this.#message = Uint8Array.of(0x0a, ...digits);
       const whole = new Uint8Array(this.#message.length + frame.length);
       whole.set(this.#message);
       whole.set(frame, this.#message.length);

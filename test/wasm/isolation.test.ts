@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { CONTINUE, type Headers, Host, type Request, STOP } from "./host.js";
 import { renderChatml, TestAgent } from "./table.js";
 
-const configuration = { sessionKey: "0123456789abcdef".repeat(4), debugHeaders: "all" };
+const configuration = { debugHeaders: "all" };
 const messages = [{ role: "user", content: "what every tenant asks first ".repeat(80) }];
 const chat = JSON.stringify({ model: "m", messages });
 const sent = (r: Request) => new TextDecoder().decode(r.body);

@@ -3,15 +3,13 @@ import { expect, test } from "vitest";
 import { Host, Process } from "./host.js";
 import { TestAgent } from "./table.js";
 
-const configuration = { sessionKey: "0123456789abcdef".repeat(4) };
-
 test("a VM that is lost within its first second is missed as any other", async () => {
   const agent = await TestAgent.create(2);
   const process = new Process();
   const requests = () => process.underWay().requests;
-  const survivor = new Host({ configuration, process });
+  const survivor = new Host({ process });
   survivor.receive(agent.snapshot());
-  const lost = new Host({ configuration, process });
+  const lost = new Host({ process });
   lost.receive(agent.snapshot());
   for (let i = 0; i < 10; i++) lost.chat({ model: "m", messages: [{ role: "user", content: `${i}` }] });
   expect(requests()).toBe(10n);

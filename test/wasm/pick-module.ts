@@ -1,11 +1,11 @@
 // The compiled `pick` under test: pods, a policy and a request in, scores and choices out.
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { packageRoot } from "../../agent/package-root.js";
+import { built } from "../../agent/package-root.js";
 import type { SchedulingProgram } from "../../agent/policy/program.js";
-import { type ColumnRow, type Role, Wire } from "../../agent/wire.js";
+import type { ColumnRow, Role, Wire } from "../../agent/wire.js";
 import type { VectorPod } from "../vectors/scheduling.js";
 import { disaggregationOf, policy, schedulingOf } from "./table.js";
+import { newWire, podRow } from "./wire-for-test.js";
 
 type Call = (...args: (number | bigint)[]) => number;
 
@@ -54,7 +54,7 @@ export class PickModule {
   #nowMs = BEGIN_MS;
 
   private constructor(wire: Wire) {
-    compiled ??= new WebAssembly.Module(readFileSync(join(packageRoot(), "build", "pick-test.wasm")));
+    compiled ??= new WebAssembly.Module(readFileSync(built("pick-test.wasm")));
     const exports = new WebAssembly.Instance(compiled, {}).exports;
     this.#x = exports as unknown as Record<string, Call>;
     this.#memory = exports["memory"] as WebAssembly.Memory;
@@ -65,15 +65,7 @@ export class PickModule {
 
   /** `scheduling` as a policy has it, or a program. */
   static async create(pods: TestPod[], scheduling: object | SchedulingProgram): Promise<PickModule> {
-    const module = new PickModule(
-      await Wire.create({
-        secret: new Uint8Array(32).fill(3),
-        blockBytes: 128,
-        maxEntries: 1000,
-        leader: 1n,
-        startMs: 1n,
-      }),
-    );
+    const module = new PickModule(await newWire({ maxEntries: 1000 }));
     module.policy(scheduling);
     module.pods(pods);
     return module;
@@ -95,21 +87,18 @@ export class PickModule {
   pods(pods: TestPod[]): void {
     this.#pods = pods;
     this.#wire.setPods(
-      pods.map((p, slot) => ({
-        slot,
-        name: `pod-${slot}`,
-        address: `10.0.0.${slot + 1}:8000`,
-        role: p.role ?? "both",
-        ready: p.ready ?? true,
-        model: this.#model,
-        kvBlockTokens: 1,
-        capacityTokens: 100_000,
-        prefillTokensPerSecond: 10_000,
-        waiting: p.waiting ?? 0,
-        running: p.running ?? 0,
-        kvUsage: p.kvUsage ?? 0,
-        loadAgeMs: p.ageMs ?? 0,
-      })),
+      pods.map((p, slot) =>
+        podRow(slot, this.#model, {
+          role: p.role ?? "both",
+          ready: p.ready ?? true,
+          kvBlockTokens: 1,
+          prefillTokensPerSecond: 10_000,
+          waiting: p.waiting ?? 0,
+          running: p.running ?? 0,
+          kvUsage: p.kvUsage ?? 0,
+          loadAgeMs: p.ageMs ?? 0,
+        }),
+      ),
     );
     this.#wire.setColumns(
       pods.map((p, slot) => ({

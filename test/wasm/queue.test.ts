@@ -5,7 +5,7 @@ import type { RuleInput } from "../../agent/policy/request-rules.js";
 import { CONTINUE, type Headers, Host, Process, type Request, STOP } from "./host.js";
 import { renderChatml, TestAgent } from "./table.js";
 
-const configuration = { sessionKey: "0123456789abcdef".repeat(4), debugHeaders: "none" };
+const configuration = { debugHeaders: "none" };
 const DESTINATION = "x-gateway-destination-endpoint";
 const REASON = "x-llm-d-request-dropped-reason";
 const chat = (content: string) => ({ model: "m", messages: [{ role: "user", content }] });

@@ -13,7 +13,6 @@ import { seededRandom } from "../../simulate/random.js";
 import { type Headers, Host, type Request } from "./host.js";
 import { policy, renderChatml, schedulingOf, TestAgent } from "./table.js";
 
-const configuration = { sessionKey: "0123456789abcdef".repeat(4) };
 const chat = (content: string) => ({ model: "m", messages: [{ role: "user", content }] });
 const ref = (...types: string[]) => types.map((pluginRef) => ({ pluginRef }));
 const profile = (plugins: { type: string; parameters?: object }[], ...more: object[]) => ({
@@ -63,7 +62,7 @@ async function recorded(scheduling: object, requests = 150, late = false): Promi
   const random = seededRandom(5);
   const program = schedulingOf(scheduling, ["metric"]);
   const agent = await TestAgent.create(7, { scheduling: program });
-  const host = new Host({ configuration, random: () => random.below(2 ** 32) });
+  const host = new Host({ random: () => random.below(2 ** 32) });
   agent.wire.setColumns(
     agent.pods.map(({ slot }) => ({
       slot,

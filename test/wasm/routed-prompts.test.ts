@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { Host, Process, type Request } from "./host.js";
 import { renderChatml, TestAgent } from "./table.js";
 
-const configuration = { sessionKey: "0123456789abcdef".repeat(4), debugHeaders: "all" };
+const configuration = { debugHeaders: "all" };
 const ADDRESS = "10.0.0.1:8000";
 const message = (role: string, content: string) => ({ role, content });
 const words = (name: string, n: number) => `${name} `.repeat(n).slice(0, n);

@@ -1,14 +1,13 @@
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { writeTemplate } from "../../agent/model/turn-layout.js";
-import { packageRoot } from "../../agent/package-root.js";
+import { built } from "../../agent/package-root.js";
 import type { Strip, TemplateProgram } from "../../agent/wire.js";
 import { chatml } from "./table.js";
 
 type Call = (...args: number[]) => number;
-const module = new WebAssembly.Module(readFileSync(join(packageRoot(), "build", "core-test.wasm")));
+const module = new WebAssembly.Module(readFileSync(built("core-test.wasm")));
 const instance = new WebAssembly.Instance(module, {});
 const x = instance.exports as unknown as Record<string, Call> & { memory: WebAssembly.Memory };
 x["_initialize"]!();

@@ -18,7 +18,7 @@ async function gateways(pods: number) {
   const load = new SharedLoad(agent.wire, (address) => agent.pods.find((p) => p.address === address)?.slot);
   shared = load;
   const hosts = [0, 1].map(() => {
-    const host = new Host({ configuration: { sessionKey: "0123456789abcdef".repeat(4) } });
+    const host = new Host();
     host.receive(agent.snapshot());
     host.receive(agent.rules({ saturation: { detector: "concurrency-detector", maxConcurrency: 4 } }));
     return host;
@@ -47,7 +47,7 @@ async function gateways(pods: number) {
 /** One gateway, and an agent that answers its shares when the test says so. */
 async function answered(sharing: object = {}) {
   const agent = await TestAgent.create(2);
-  const host = new Host({ configuration: { sessionKey: "0123456789abcdef".repeat(4) } });
+  const host = new Host();
   host.receive(agent.snapshot());
   host.receive(agent.rules({ sharing, decisions: { sampleRate: 1 } }));
   let read = 0;

@@ -8,13 +8,8 @@ import {
   DEFAULT_CALLERS,
   type RuleInput,
 } from "../../agent/policy/request-rules.js";
-import {
-  type DisaggregationProgram,
-  type PodRow,
-  type TablePolicy,
-  type TemplateProgram,
-  Wire,
-} from "../../agent/wire.js";
+import type { DisaggregationProgram, PodRow, TablePolicy, TemplateProgram, Wire } from "../../agent/wire.js";
+import { byteTokens, newWire, podRow } from "./wire-for-test.js";
 
 const text = new TextEncoder();
 
@@ -84,34 +79,10 @@ export class TestAgent {
   ) {}
 
   static async create(pods = 3, options: Partial<TablePolicy> = {}): Promise<TestAgent> {
-    const wire = await Wire.create({
-      secret: new Uint8Array(32).fill(9),
-      blockBytes: 128,
-      maxEntries: 100_000,
-      leader: BigInt(Math.floor(Math.random() * 1e9)),
-      startMs: 1n,
-    });
+    const wire = await newWire({ leader: BigInt(Math.floor(Math.random() * 1e9)) });
     const model = wire.addModel("m");
-    wire.setTokenBytes(model, {
-      offsets: Uint32Array.from({ length: 257 }, (_, i) => i),
-      bytes: Uint8Array.from({ length: 256 }, (_, i) => i),
-      known: new Uint8Array(256).fill(1),
-    });
-    const rows: PodRow[] = Array.from({ length: pods }, (_, slot) => ({
-      slot,
-      name: `pod-${slot}`,
-      address: `10.0.0.${slot + 1}:8000`,
-      role: "both",
-      ready: true,
-      model,
-      kvBlockTokens: 16,
-      capacityTokens: 100_000,
-      prefillTokensPerSecond: 40_000,
-      waiting: 0,
-      running: 0,
-      kvUsage: 0,
-      loadAgeMs: 0,
-    }));
+    wire.setTokenBytes(model, byteTokens());
+    const rows = Array.from({ length: pods }, (_, slot) => podRow(slot, model));
     wire.setPods(rows);
     wire.setModels([{ name: "m", model, lora: "", template: chatml, bytesPerToken: 1 }]);
     wire.setPolicy({ ...policy, ...options });

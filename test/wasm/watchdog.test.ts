@@ -3,7 +3,6 @@
 import { describe, expect, test } from "vitest";
 import { CONTINUE, Host, type Request, STOP } from "./host.js";
 
-const configuration = { sessionKey: "0123456789abcdef".repeat(4) };
 const body = JSON.stringify({ model: "m", messages: [{ role: "user", content: "hello" }] });
 
 function chat(host: Host): Request {
@@ -35,7 +34,7 @@ function resumedWithBodies(host: Host, requests: Request[]): void {
 
 describe("when Envoy keeps bodies back", () => {
   test("a request is resumed after a quarter of a second, and after three none is held", () => {
-    const host = new Host({ configuration });
+    const host = new Host();
     const requests = held(host, 3);
     host.tick(100);
     expect(requests.map((r) => r.resumed)).toEqual([0, 0, 0]);
@@ -49,7 +48,7 @@ describe("when Envoy keeps bodies back", () => {
   });
 
   test("a request that comes behind the first body is resumed as the first one was", () => {
-    const host = new Host({ configuration });
+    const host = new Host();
     for (let round = 0; round < 3; round++) resumedWithBodies(host, held(host, 1));
     expect(chat(host).onHeaders()).toBe(CONTINUE);
   });
@@ -57,7 +56,7 @@ describe("when Envoy keeps bodies back", () => {
 
 describe("when clients are slow", () => {
   test("their requests are resumed, and later ones are held for their bodies", () => {
-    const host = new Host({ configuration });
+    const host = new Host();
     const slow = held(host, 5);
     wait(host);
     host.tick(5);
@@ -70,7 +69,7 @@ describe("when clients are slow", () => {
   });
 
   test("none is resumed once a held request has seen its body", () => {
-    const host = new Host({ configuration });
+    const host = new Host();
     const [first] = held(host, 1);
     expect(first!.onBody(body.slice(0, 10), false)).toBe(STOP);
     const [slow] = held(host, 1);

@@ -1,12 +1,13 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
-import { StoreStatus, Wire } from "../../agent/wire.js";
+import { StoreStatus, type Wire } from "../../agent/wire.js";
 import { hashBlocks, keysOf, readFrames, rootOf } from "../vectors/reference.js";
+import { newWire, podRow } from "./wire-for-test.js";
 
 const secret = Uint8Array.from({ length: 32 }, (_, i) => (i * 89 + 7) & 255);
 const keys = keysOf(secret);
 const create = (blockBytes = 128, maxEntries = 100_000) =>
-  Wire.create({ secret, blockBytes, maxEntries, leader: 5n, startMs: 6n });
+  newWire({ secret, blockBytes, maxEntries, leader: 5n, startMs: 6n });
 
 // Token i has i % 11 bytes, so block boundaries fall inside tokens; token 0 has none.
 const vocabulary = 400;
@@ -202,23 +203,7 @@ describe("the index", () => {
     await fc.assert(
       fc.asyncProperty(fc.array(action, { maxLength: 40 }), async (actions) => {
         const { wire, model } = await indexed();
-        wire.setPods([
-          {
-            slot: 70,
-            name: "p",
-            address: "127.0.0.1:1",
-            role: "both",
-            ready: true,
-            model,
-            kvBlockTokens: 16,
-            capacityTokens: 1,
-            prefillTokensPerSecond: 1,
-            waiting: 0,
-            running: 0,
-            kvUsage: 0,
-            loadAgeMs: Number.POSITIVE_INFINITY,
-          },
-        ]);
+        wire.setPods([podRow(70, model, { loadAgeMs: Number.POSITIVE_INFINITY })]);
         let table = readFrames(wire.drain());
         for (const a of actions) {
           const first = BigInt(a.seed * 1000 + 1);
@@ -274,13 +259,7 @@ describe("the index", () => {
     const damaged = saved.slice();
     damaged[damaged.length >> 1]! ^= 1;
     expect((await create()).restore(damaged)).toBe(false);
-    const stranger = await Wire.create({
-      secret: secret.map((b) => b ^ 1),
-      blockBytes: 128,
-      maxEntries: 1000,
-      leader: 1n,
-      startMs: 1n,
-    });
+    const stranger = await newWire({ secret: secret.map((b) => b ^ 1), maxEntries: 1000 });
     expect(stranger.restore(saved)).toBe(false);
   });
 });
