@@ -2,21 +2,11 @@
 // core of its own; the upstream is a second Envoy that answers by itself, beside the client on the other core.
 import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
-import { packageRoot } from "../../agent/package-root.js";
-import { envoyConfig } from "../../demo/envoy-config.js";
+import { built } from "../../agent/package-root.js";
+import { bootstrap, listenerLike, managerOf } from "./bootstrap.js";
 
 export const ROWS = ["off", "buffer", "on"] as const;
 export type Row = (typeof ROWS)[number];
-
-interface HttpConnectionManager {
-  http_filters: { name: string; typed_config?: object }[];
-}
-interface Listener {
-  name: string;
-  address: { socket_address: { port_value: number } };
-  filter_chains: { filters: { typed_config: HttpConnectionManager }[] }[];
-}
 
 /** Configuration with the three listeners at `ports` (off, buffer, on); the filter's settings are its defaults. */
 export function benchConfig(
@@ -26,21 +16,18 @@ export function benchConfig(
   pods: string[],
   timeCallbacks: boolean,
 ): object {
-  const config = envoyConfig({
+  const config = bootstrap({
     gatewayPort: ports.on,
     adminPort,
     streamPort,
     pods,
-    wasm: join(packageRoot(), "build", "warmgate.wasm"),
+    wasm: built("warmgate.wasm"),
     filter: { sessionKey: randomBytes(32).toString("hex"), timeCallbacks },
-  }) as { static_resources: { listeners: Listener[] } };
-  const listeners = config.static_resources.listeners;
-  const on = listeners[0]!;
+  });
+  const { listeners } = config.static_resources;
   for (const row of ["off", "buffer"] as const) {
-    const copy = structuredClone(on);
-    copy.name = row;
-    copy.address.socket_address.port_value = ports[row];
-    const filters = copy.filter_chains[0]!.filters[0]!.typed_config.http_filters;
+    const copy = listenerLike(listeners[0], row, ports[row]);
+    const filters = managerOf(copy).http_filters;
     filters.splice(
       filters.findIndex((f) => f.name === "warmgate"),
       1,

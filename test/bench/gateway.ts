@@ -1,16 +1,18 @@
 // What the filter costs in a real Envoy: CPU per request of the worker thread, off / Envoy's buffer filter / on, in
 // interleaved rounds of one run. `npm run bench:gateway -- --help` says how to call it.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
 import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
+import { ascending, median, quantile } from "../../demo/quantile.js";
 import { type BenchBody, benchBodies } from "./bodies.js";
 import { answeringConfig, benchConfig, histogramQuantile, ROWS, type Row } from "./envoy.js";
 import { load, requestsFor } from "./load.js";
 import { measurePicks, type PickRow } from "./picks.js";
-import { added, median, round1, round2, rounds, sorted } from "./round.js";
+import { say, writeResult } from "./result.js";
+import { added, round1, round2, rounds } from "./round.js";
 import { streamingPods } from "./streamed-answers.js";
 import { TableServer } from "./table-server.js";
 
@@ -64,8 +66,6 @@ const PICK_BYTES = 16_384;
 const PICK_SECONDS = 8;
 const STREAM_FRAMES = 500;
 const CHANGES_PER_SECOND = 20_000;
-
-const say = (line: string) => process.stderr.write(`${line}\n`);
 
 function pin(pid: number, core: number): void {
   if (spawnSync("taskset", ["-a", "-cp", String(core), String(pid)]).status !== 0)
@@ -129,9 +129,7 @@ try {
     options: o,
     machine: { cpu: cpus()[0]?.model, cores: cpus().length, load: round1(loadavg()[0]!) },
   };
-  const text = `${JSON.stringify(result, null, 2)}\n`;
-  if (o.json) writeFileSync(o.json, text);
-  else process.stdout.write(text);
+  writeResult(o.json, result);
 } finally {
   server.stop();
   await Promise.all([envoy?.stop(), pods?.stop()]);
@@ -174,15 +172,15 @@ async function filterCost(): Promise<Record<string, unknown>> {
       seconds: o.seconds,
     });
     for (const row of ROWS) {
-      const c = sorted(m.cpuUs[row]);
-      const l = sorted(m.latenciesUs[row]);
+      const c = ascending(m.cpuUs[row]);
+      const l = ascending(m.latenciesUs[row]);
       rows.push({
         bodyBytes: size,
         filter: row,
         cpuUs: { min: round1(c[0]!), median: round1(median(c)), max: round1(c.at(-1)!) },
         rps: Math.round(median(m.rps[row])),
-        p50Us: Math.round(l[Math.floor(l.length * 0.5)]!),
-        p99Us: Math.round(l[Math.floor(l.length * 0.99)]!),
+        p50Us: Math.round(quantile(l, 0.5)),
+        p99Us: Math.round(quantile(l, 0.99)),
       });
     }
     const a = added(m.cpuUs.on, m.cpuUs.buffer);

@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadEncoder } from "../../agent/model/canonical-encoder.js";
 import { bytesOfTokens, loadTokenBytes } from "../../agent/model/token-bytes.js";
-import { Wire } from "../../agent/wire.js";
 import { startPod, stopPod, type TestPod } from "../agent/agent-for-test.js";
 import { removed, stored } from "../agent/event-publisher.js";
 import { fixturePath } from "../agent/fixtures.js";
+import { newWire } from "../wasm/wire-for-test.js";
 import type { AgentReady, AgentSpent } from "./index-agent.js";
 import { BLOCK_TOKENS, EventMaker, hashesOf, TOKENIZER } from "./index-events.js";
 import { type Quantiles, quantiles } from "./index-scores.js";
@@ -157,13 +157,7 @@ class Source {
 
 /** The entry that each marker makes, as it stands in a frame. */
 async function markerHashes(folder: string, count: number, source: Source): Promise<string[]> {
-  const wire = await Wire.create({
-    secret: readFileSync(join(folder, "secret")),
-    blockBytes: 128,
-    maxEntries: 1000,
-    leader: 1n,
-    startMs: 1n,
-  });
+  const wire = await newWire({ secret: readFileSync(join(folder, "secret")), maxEntries: 1000 });
   const table = await loadTokenBytes(TOKENIZER);
   const root = wire.root(wire.addModel("m"), "", "");
   return Array.from({ length: count }, (_, i) => {

@@ -4,7 +4,7 @@ import { CanonicalCheck } from "../../agent/kv/canonical-check.js";
 import { PodIndex } from "../../agent/kv/pod-index.js";
 import { loadEncoder } from "../../agent/model/canonical-encoder.js";
 import { loadTokenBytes } from "../../agent/model/token-bytes.js";
-import { Wire } from "../../agent/wire.js";
+import { newWire } from "../wasm/wire-for-test.js";
 import { EventMaker, SEQUENCE_BLOCKS, TEMPLATES, TOKENIZER } from "./index-events.js";
 
 const PODS = 16;
@@ -24,13 +24,7 @@ export interface IngestFigures {
 }
 
 export async function ingest(blocks: number): Promise<IngestFigures> {
-  const wire = await Wire.create({
-    secret: new Uint8Array(32).fill(5),
-    blockBytes: 128,
-    maxEntries: blocks,
-    leader: 1n,
-    startMs: 1n,
-  });
+  const wire = await newWire({ maxEntries: blocks });
   const model = wire.addModel("m");
   const table = await loadTokenBytes(TOKENIZER);
   wire.setTokenBytes(model, table);

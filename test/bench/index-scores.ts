@@ -1,6 +1,7 @@
 // The process that asks an agent for scores, one after the other, and times the answers: what makes the engines' events
 // has a process of its own, whose pauses would be counted here.
 import { Agent, request } from "undici";
+import { ascending, quantile } from "../../demo/quantile.js";
 
 /** ms. */
 export interface Quantiles {
@@ -37,7 +38,6 @@ export async function runScores(port: number): Promise<void> {
 }
 
 export function quantiles(values: number[]): Quantiles {
-  const sorted = [...values].sort((a, b) => a - b);
-  const at = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN;
-  return { p50: at(0.5), p99: at(0.99) };
+  const sorted = ascending(values);
+  return { p50: quantile(sorted, 0.5), p99: quantile(sorted, 0.99) };
 }

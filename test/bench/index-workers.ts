@@ -1,9 +1,8 @@
 // The bench's gateway workers, in a process of their own: as many streams as asked for, each noting when it gets the
 // entries that it was told to look for.
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { Client, credentials } from "@grpc/grpc-js";
-import { packageRoot } from "../../agent/package-root.js";
+import { built } from "../../agent/package-root.js";
 
 export interface WorkersTask {
   port: number;
@@ -58,7 +57,7 @@ export async function runWorkers({ port, count, markers }: WorkersTask): Promise
 
 /** A hello frame (wasm/shared/layout: head of 48 bytes, payload of 32) in its protobuf wrapping. */
 async function helloMaker(): Promise<(vm: number) => Buffer> {
-  const file = await readFile(join(packageRoot(), "build", "wire.wasm"));
+  const file = await readFile(built("wire.wasm"));
   const { instance } = await WebAssembly.instantiate(file, {});
   const x = instance.exports as unknown as {
     memory: WebAssembly.Memory;

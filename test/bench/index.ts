@@ -1,7 +1,6 @@
 // What the index costs and how fast it is: ingest and memory in one process, then a whole agent between engines and
 // gateway workers. `npm run bench:index -- --help` says how to call it.
 import { spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import { Command } from "commander";
 import { runAgent } from "./index-agent.js";
@@ -9,6 +8,7 @@ import { fanout } from "./index-fanout.js";
 import { type IngestFigures, ingest } from "./index-ingest.js";
 import { type Quantiles, runScores } from "./index-scores.js";
 import { runWorkers } from "./index-workers.js";
+import { say, writeResult } from "./result.js";
 import { round2 } from "./round.js";
 
 const program = new Command("npm run bench:index --")
@@ -39,7 +39,6 @@ else if (o.part === "ingest") process.stdout.write(JSON.stringify(await ingest(N
 else await main();
 
 async function main(): Promise<void> {
-  const say = (line: string) => process.stderr.write(`${line}\n`);
   say(`ingest of ${o.blocks} blocks`);
   const run = spawnSync(
     process.execPath,
@@ -51,32 +50,26 @@ async function main(): Promise<void> {
   const loadAfterIngest = round2(loadavg()[0]!);
   say(`${o.subscribers} gateway workers, ${o.changes} changes a second`);
   const spread = await fanout(o.subscribers, o.changes, o.seconds);
-  const text = `${JSON.stringify(
-    {
-      ingestBlocksPerSecond: stored.ingestBlocksPerSecond,
-      bytesPerBlock: round2(stored.bytesPerBlock),
-      blocks: stored.blocks,
-      eventToWorkerMs: rounded(spread.eventToWorkerMs),
-      scoreMs: rounded(spread.scoreMs),
-      fanout: {
-        ...spread.fanout,
-        agentCores: round2(spread.fanout.agentCores),
-        loopMs: { p99: round2(spread.fanout.loopMs.p99), max: round2(spread.fanout.loopMs.max) },
-      },
-      markers: spread.markers,
-      ingest: {
-        countedBytesPerBlock: round2(stored.countedBytesPerBlock),
-        entries: stored.entries,
-        checkedBlocks: stored.checked,
-        leftOut: stored.sampledOut,
-      },
-      loadAverage: [loadAfterIngest, round2(loadavg()[0]!)],
+  writeResult(o.json, {
+    ingestBlocksPerSecond: stored.ingestBlocksPerSecond,
+    bytesPerBlock: round2(stored.bytesPerBlock),
+    blocks: stored.blocks,
+    eventToWorkerMs: rounded(spread.eventToWorkerMs),
+    scoreMs: rounded(spread.scoreMs),
+    fanout: {
+      ...spread.fanout,
+      agentCores: round2(spread.fanout.agentCores),
+      loopMs: { p99: round2(spread.fanout.loopMs.p99), max: round2(spread.fanout.loopMs.max) },
     },
-    null,
-    2,
-  )}\n`;
-  if (o.json) writeFileSync(o.json, text);
-  else process.stdout.write(text);
+    markers: spread.markers,
+    ingest: {
+      countedBytesPerBlock: round2(stored.countedBytesPerBlock),
+      entries: stored.entries,
+      checkedBlocks: stored.checked,
+      leftOut: stored.sampledOut,
+    },
+    loadAverage: [loadAfterIngest, round2(loadavg()[0]!)],
+  });
 }
 
 function rounded({ p50, p99 }: Quantiles): Quantiles {

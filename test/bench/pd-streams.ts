@@ -7,8 +7,7 @@ import { createServer, type ServerResponse } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { packageRoot } from "../../agent/package-root.js";
-import { freePorts, waitFor } from "../../demo/processes.js";
+import { freePorts, sidecarCommand, waitFor } from "../../demo/processes.js";
 import { good } from "../pd/split-host.js";
 import { MarkedRequest } from "./pd-calls.js";
 
@@ -133,16 +132,7 @@ export async function measureStreams(
     const { prefill, decode } = await message<{ prefill: number; decode: number }>(pods);
     const allowlist = join(folder, "allowlist");
     writeFileSync(allowlist, `127.0.0.1:${prefill}\n`);
-    const flags = {
-      host: "127.0.0.1",
-      port,
-      "vllm-port": decode,
-      "secure-proxy": "false",
-      "allowlist-file": allowlist,
-    };
-    const program = [process.execPath, join(packageRoot(), "dist", "agent", "cli.js"), "sidecar"];
-    const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
-    sidecar = spawn("sh", [...raised(streams), ...program, ...args], {
+    sidecar = spawn("sh", [...raised(streams), ...sidecarCommand(port, decode, allowlist)], {
       stdio: ["ignore", "ignore", "inherit"],
       env: { ...process.env, LOG_LEVEL: "error" },
     });

@@ -6,13 +6,23 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, Option } from "commander";
-import { packageRoot } from "../../agent/package-root.js";
-import { envoyConfig } from "../../demo/envoy-config.js";
-import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
+import { built } from "../../agent/package-root.js";
+import {
+  envoyStats,
+  freePorts,
+  type Running,
+  sidecarCommand,
+  startEnvoy,
+  waitFor,
+} from "../../demo/processes.js";
+import { ascending, quantile } from "../../demo/quantile.js";
 import { good, splitting } from "../pd/split-host.js";
+import { podRow } from "../wasm/wire-for-test.js";
+import { bootstrap, listenerLike, managerOf } from "./bootstrap.js";
 import { answeringConfig } from "./envoy.js";
 import { Caller, MarkedRequest, timed } from "./pd-calls.js";
 import { measureStreams, servePods } from "./pd-streams.js";
+import { say, writeResult } from "./result.js";
 import { TableServer } from "./table-server.js";
 
 const program = new Command("npm run bench:pd --")
@@ -38,13 +48,6 @@ const o = program.opts<{
 const WAYS = ["direct", "gateway", "sidecar"] as const;
 type Way = (typeof WAYS)[number];
 const CONNECTIONS = [1, 16];
-const say = (line: string) => process.stderr.write(`${line}\n`);
-
-const write = (result: object) => {
-  const text = `${JSON.stringify(result, null, 2)}\n`;
-  if (o.json === undefined) process.stdout.write(text);
-  else writeFileSync(o.json, text);
-};
 if (o.servePods) {
   await servePods();
   await once(process, "disconnect");
@@ -60,7 +63,11 @@ if (o.streams !== undefined) {
     `${figures.whole} of ${figures.streams} streams whole; sidecar ${figures.rssMiB} MiB with all open, at most ${figures.peakMiB} MiB; ` +
       `${figures.openFiles} open files allowed`,
   );
-  write({ ...figures, bodyBytes: o.body, machine: { cpus: cpus().length, load: loadavg()[0] } });
+  writeResult(o.json, {
+    ...figures,
+    bodyBytes: o.body,
+    machine: { cpus: cpus().length, load: loadavg()[0] },
+  });
   process.exit(figures.whole === figures.streams ? 0 : 1);
 }
 
@@ -90,38 +97,21 @@ function podsConfig(): object {
   );
 }
 
-interface Connections {
-  http_filters: { name: string }[];
-  early_header_mutation_extensions?: object[];
-  route_config: { virtual_hosts: { routes: { route: { cluster: string } }[] }[] };
-}
-
 /** The gateway, with listeners beside it that go to one cluster each without the filter. */
 function gatewayConfig(): object {
-  const config = envoyConfig({
+  const config = bootstrap({
     gatewayPort: on,
     adminPort: admin,
     streamPort: stream,
     pods: [addresses[0]!],
     prefillPods: [addresses[1]!],
-    wasm: join(packageRoot(), "build", "warmgate.wasm"),
+    wasm: built("warmgate.wasm"),
     filter: { sessionKey: "0123456789abcdef".repeat(4) },
-  }) as {
-    static_resources: {
-      listeners: {
-        name: string;
-        address: { socket_address: { port_value: number } };
-        filter_chains: { filters: { typed_config: Connections }[] }[];
-      }[];
-      clusters: { name: string; load_assignment: object }[];
-    };
-  };
+  });
   const { listeners, clusters } = config.static_resources;
   const bare = (name: string, port: number, cluster: string) => {
-    const copy = structuredClone(listeners[0]!);
-    copy.name = name;
-    copy.address.socket_address.port_value = port;
-    const connections = copy.filter_chains[0]!.filters[0]!.typed_config;
+    const copy = listenerLike(listeners[0], name, port);
+    const connections = managerOf(copy);
     connections.http_filters = connections.http_filters.filter((f) => f.name !== "warmgate");
     // The bench itself says where the sidecar's prefills go.
     delete connections.early_header_mutation_extensions;
@@ -147,15 +137,8 @@ function gatewayConfig(): object {
 function startSidecar(): ChildProcess {
   const allowed = join(folder, "allowlist");
   writeFileSync(allowed, `${addresses[1]}\n`);
-  const flags = {
-    host: "127.0.0.1",
-    port: sidecar,
-    "vllm-port": decode,
-    "secure-proxy": "false",
-    "allowlist-file": allowed,
-  };
-  const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
-  return spawn(process.execPath, [join(packageRoot(), "dist", "agent", "cli.js"), "sidecar", ...args], {
+  const [program, ...args] = sidecarCommand(sidecar, decode, allowed);
+  return spawn(program!, args, {
     stdio: ["ignore", "ignore", "inherit"],
     env: { ...process.env, LOG_LEVEL: "error" },
   });
@@ -196,21 +179,9 @@ function open(way: Way): { step(): Promise<void>; close(): void } {
 
 const server = await TableServer.create(addresses, 1000, "trusted");
 server.wire.setPods(
-  addresses.map((address, slot) => ({
-    slot,
-    name: `pod-${slot}`,
-    address,
-    role: slot === 0 ? "decode" : "prefill",
-    ready: true,
-    model: server.model,
-    kvBlockTokens: 16,
-    capacityTokens: 100_000,
-    prefillTokensPerSecond: 40_000,
-    waiting: 0,
-    running: 0,
-    kvUsage: 0,
-    loadAgeMs: 0,
-  })),
+  addresses.map((address, slot) =>
+    podRow(slot, server.model, { address, role: slot === 0 ? "decode" : "prefill" }),
+  ),
 );
 server.wire.setDisaggregation({ ...splitting, maxConcurrent: 256 });
 let pods: Running | null = null;
@@ -254,8 +225,8 @@ try {
     (await envoyStats(admin, "warmgate_prefill_split")).get("warmgate_prefill_split_total")! - splitBefore;
   if (split < measured.gateway) throw new Error(`only ${split} of ${measured.gateway} requests were split`);
   const figures = (way: Way, connections: number) => {
-    const sorted = latencies.get(`${way} ${connections}`)!.sort((a, b) => a - b);
-    const at = (q: number) => Math.round(sorted[Math.floor(q * sorted.length)]!);
+    const sorted = ascending(latencies.get(`${way} ${connections}`)!);
+    const at = (share: number) => Math.round(quantile(sorted, share));
     const list = rates.get(`${way} ${connections}`)!;
     return {
       p50Us: at(0.5),
@@ -283,7 +254,7 @@ try {
       say(
         `${name} ${way}: p50 ${c[way].p50Us} µs (${c[way].p50Us - c.direct.p50Us} beyond the two calls), p99 ${c[way].p99Us} µs, ${c[way].rps} requests/s, ${c[way].cpuUs} µs of CPU in gateway and sidecar`,
       );
-  write(result);
+  writeResult(o.json, result);
 } finally {
   await Promise.all([pods?.stop(), gateway?.stop()]);
   const ended = child.exitCode === null ? once(child, "exit") : null;

@@ -1,15 +1,15 @@
 // What a choice takes under each named profile: look-up and pick inside Envoy at half the load that the worker can carry,
 // and the same code in Node.
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { packageRoot } from "../../agent/package-root.js";
+import { built } from "../../agent/package-root.js";
 import { NAMED_PROFILES } from "../../agent/policy/named-profiles.js";
 import type { Running } from "../../demo/processes.js";
+import { ascending, median, quantile } from "../../demo/quantile.js";
 import { policy, schedulingOf } from "../wasm/table.js";
 import type { BenchBody } from "./bodies.js";
 import { histogramQuantile } from "./envoy.js";
 import { load } from "./load.js";
-import { median, round1, round2, sorted } from "./round.js";
+import { round1, round2 } from "./round.js";
 import type { TableServer } from "./table-server.js";
 
 const CONNECTIONS = 16;
@@ -64,7 +64,7 @@ export async function measurePicks(o: PicksOptions): Promise<PickRow[]> {
         p99Us: await us("warmgate_pick_duration_ns", "99"),
         scanHashUs: await us("warmgate_prompt_duration_ns", "50"),
         nodeUs: round2(median(node)),
-        nodeP99Us: round2(sorted(node)[Math.floor(node.length * 0.99)]!),
+        nodeP99Us: round2(quantile(ascending(node), 0.99)),
         nodeColdUs: round2(median(cold)),
         rps: Math.round(half.requests / half.seconds),
       };
@@ -90,7 +90,7 @@ const TABLE_BYTES = 1 << 30;
 
 /** What single picks take in Node over the same table and prompts, µs; before each, so many other bytes are touched. */
 async function inNode(server: TableServer, bodies: BenchBody[], evict: number): Promise<number[]> {
-  const module = await WebAssembly.compile(readFileSync(join(packageRoot(), "build", "pick-test.wasm")));
+  const module = await WebAssembly.compile(readFileSync(built("pick-test.wasm")));
   const { exports } = await WebAssembly.instantiate(module, {});
   const x = exports as Record<string, (...args: (number | bigint)[]) => number>;
   const memory = exports["memory"] as WebAssembly.Memory;

@@ -1,9 +1,8 @@
 // Interleaved rounds over the rows, with the worker's CPU time a request, and the statistics of the bench.
+import { ascending, median } from "../../demo/quantile.js";
 import { ROWS, type Row, workerCpuUs } from "./envoy.js";
 import { load } from "./load.js";
 
-export const sorted = (values: number[]): number[] => [...values].sort((a, b) => a - b);
-export const median = (values: number[]): number => sorted(values)[Math.floor(values.length / 2)]!;
 export const round1 = (v: number): number => Math.round(v * 10) / 10;
 export const round2 = (v: number): number => Math.round(v * 100) / 100;
 
@@ -50,6 +49,6 @@ export async function rounds(
 
 /** Median and spread of what `on` costs beyond `control`, paired by round. */
 export function added(on: number[], control: number[]): { medianUs: number; spreadUs: [number, number] } {
-  const d = sorted(on.map((v, i) => v - control[i]!));
+  const d = ascending(on.map((v, i) => v - control[i]!));
   return { medianUs: round1(median(d)), spreadUs: [round1(d[0]!), round1(d.at(-1)!)] };
 }

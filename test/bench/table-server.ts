@@ -5,8 +5,9 @@ import { loadSync } from "@grpc/proto-loader";
 import type { Decision } from "../../agent/decisions/record.js";
 import { packageRoot } from "../../agent/package-root.js";
 import { SharedLoad } from "../../agent/table/shared-load.js";
-import { Wire } from "../../agent/wire.js";
+import type { Wire } from "../../agent/wire.js";
 import { chatml, policy } from "../wasm/table.js";
+import { byteTokens, newWire, podRow } from "../wasm/wire-for-test.js";
 
 interface Frame {
   data: Uint8Array;
@@ -35,37 +36,15 @@ export class TableServer {
     entries: number,
     debugHeaders: "all" | "trusted" | "none",
   ): Promise<TableServer> {
-    const wire = await Wire.create({
-      secret: new Uint8Array(32).fill(3),
-      blockBytes: 128,
+    const wire = await newWire({
       // Room for what the churn adds.
       maxEntries: Math.ceil(entries * 1.01) + 8192,
       leader: BigInt(Date.now()),
       startMs: BigInt(Date.now()),
     });
     const model = wire.addModel("m");
-    wire.setTokenBytes(model, {
-      offsets: Uint32Array.from({ length: 257 }, (_, i) => i),
-      bytes: Uint8Array.from({ length: 256 }, (_, i) => i),
-      known: new Uint8Array(256).fill(1),
-    });
-    wire.setPods(
-      addresses.map((address, slot) => ({
-        slot,
-        name: `pod-${slot}`,
-        address,
-        role: "both",
-        ready: true,
-        model,
-        kvBlockTokens: 16,
-        capacityTokens: 100_000,
-        prefillTokensPerSecond: 40_000,
-        waiting: 0,
-        running: 0,
-        kvUsage: 0.5,
-        loadAgeMs: 0,
-      })),
-    );
+    wire.setTokenBytes(model, byteTokens());
+    wire.setPods(addresses.map((address, slot) => podRow(slot, model, { address, kvUsage: 0.5 })));
     wire.setModels([{ name: "m", model, lora: "", template: chatml, bytesPerToken: 1 }]);
     wire.setPolicy({ ...policy, debugHeaders });
     return new TableServer(wire, model, addresses.length);
@@ -105,7 +84,8 @@ export class TableServer {
     }
   }
 
-  async listen(port: number): Promise<void> {
+  /** @returns the port, a free one for 0 */
+  async listen(port = 0): Promise<number> {
     this.wire.drain();
     const definition = loadSync(join(packageRoot(), "agent", "proto", "table.proto"));
     const api = loadPackageDefinition(definition) as unknown as {
@@ -131,9 +111,9 @@ export class TableServer {
         stream.on("end", gone).on("error", gone).on("close", gone);
       },
     });
-    await new Promise<void>((resolve, reject) =>
-      this.#server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (e) =>
-        e ? reject(e) : resolve(),
+    return new Promise((resolve, reject) =>
+      this.#server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (e, bound) =>
+        e ? reject(e) : resolve(bound),
       ),
     );
   }
