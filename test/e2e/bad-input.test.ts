@@ -41,20 +41,8 @@ const active = async () =>
   (await adminStats(fleet.adminPort, "^http\\.gateway\\.downstream_rq_active$"))[0]![1];
 
 beforeAll(async () => {
-  fleet = await Fleet.create({
-    pods: 2,
-    blocks: 20_000,
-    seed: 1,
-    timeScale: 4,
-    bufferSteps: 1000,
-    gatewayPort: 0,
-    adminPort: 0,
-    filter: { bodyLimitBytes: LIMIT_BYTES },
-  });
-  await fleet.startPods();
-  await fleet.startAgent();
-  await fleet.startEnvoy();
-  await fleet.gatewayReady();
+  fleet = await Fleet.create({ pods: 2, timeScale: 4, filter: { bodyLimitBytes: LIMIT_BYTES } });
+  await fleet.start();
   vmsCreated = await vms();
 });
 afterAll(async () => {
@@ -246,7 +234,7 @@ test("after all of them every worker's module is alive, nothing failed in it, an
   expect(await vms()).toBe(vmsCreated);
   expect(fleet.envoy!.output).not.toMatch(/wasm.*(failed|error|trap|unreachable)/i);
   // Each of these goes to a pod that the filter chose, whichever worker has the connection.
-  await fleet.gatewayReady(20);
+  await fleet.gatewayReady();
   const answer = await plain(json(good));
   expect([answer.status, answer.headers.get("x-selected-pod")]).toEqual([
     200,

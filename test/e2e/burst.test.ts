@@ -1,17 +1,13 @@
 // A burst with a shared cold prefix over several workers and gateways, real Envoys, whose own requests alone would tell
 // each of them another story of which pod is free. What they tell one another makes it one story.
-import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { Agent, request, type ServerResponse } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { Agent, type ServerResponse } from "node:http";
 import { afterEach, expect, test } from "vitest";
-import { packageRoot } from "../../agent/package-root.js";
-import { envoyConfig } from "../../demo/envoy-config.js";
-import { freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
+import { waitFor } from "../../demo/processes.js";
 import { seeded, Words } from "../../demo/workload.js";
 import { TableServer } from "../bench/table-server.js";
 import { renderChatml } from "../wasm/table.js";
+import { TestGateway } from "./gateway-for-test.js";
+import { post } from "./post.js";
 import { Upstream } from "./upstream.js";
 
 const PODS = 4;
@@ -30,16 +26,9 @@ const chat = (system: string, user: string) => ({
 });
 const text = (bytes: number) => words.text(bytes, random).slice(0, bytes);
 
-interface Gateway {
-  port: number;
-  admin: number;
-  envoy: Running;
-}
-
 class Gateways {
-  readonly #folder = mkdtempSync(join(tmpdir(), "warmgate-burst-"));
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 256 });
-  readonly list: Gateway[] = [];
+  readonly #list: TestGateway[] = [];
   readonly held: ServerResponse[] = [];
   private constructor(
     readonly pods: Upstream[],
@@ -59,37 +48,17 @@ class Gateways {
     fill(table);
     if (shared) table.shareLoads(addresses);
     const all = new Gateways(pods, table);
-    const [stream, ...ports] = (await freePorts(1 + 2 * gateways)) as [number, ...number[]];
-    await table.listen(stream);
-    for (let i = 0; i < gateways; i++) {
-      const [port, admin] = ports.slice(2 * i) as [number, number];
-      const config = envoyConfig({
-        gatewayPort: port,
-        adminPort: admin,
-        streamPort: stream,
-        pods: addresses,
-        wasm: join(packageRoot(), "build", "warmgate.wasm"),
-        filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "all" },
-      });
-      const envoy = await startEnvoy(config, join(all.#folder, `${i}.json`), admin, workers);
-      all.list.push({ port, admin, envoy });
-    }
+    const streamPort = await table.listen();
+    for (let i = 0; i < gateways; i++)
+      all.#list.push(
+        await TestGateway.start(addresses, { streamPort, workers, filter: { debugHeaders: "all" } }),
+      );
     return all;
   }
 
   /** Waits until every worker decides by the table, as far as fresh connections tell; then pods hold their answers. */
   async ready(): Promise<void> {
-    for (const { port } of this.list)
-      await waitFor("the table in every worker", async () => {
-        for (let i = 0; i < 16; i++) {
-          const response = await fetch(`http://127.0.0.1:${port}/v1/models`, {
-            headers: { connection: "close" },
-          });
-          await response.arrayBuffer();
-          if (!response.headers.has("x-selected-pod")) return false;
-        }
-        return true;
-      });
+    for (const gateway of this.#list) await gateway.ready();
     for (const pod of this.pods) {
       pod.seen.length = 0;
       pod.handler = (_, res) => {
@@ -99,26 +68,8 @@ class Gateways {
     }
   }
 
-  send(gateway: number, body: object): Promise<number> {
-    const payload = JSON.stringify(body);
-    return new Promise((resolve, reject) => {
-      const req = request(
-        {
-          host: "127.0.0.1",
-          port: this.list[gateway]!.port,
-          method: "POST",
-          path: "/v1/chat/completions",
-          agent: this.#agent,
-          headers: { "content-type": "application/json", "content-length": Buffer.byteLength(payload) },
-        },
-        (res) => {
-          res.resume();
-          res.on("end", () => resolve(res.statusCode!));
-        },
-      );
-      req.on("error", reject);
-      req.end(payload);
-    });
+  async send(gateway: number, body: object): Promise<number> {
+    return (await post(this.#list[gateway]!.port, JSON.stringify(body), this.#agent)).status;
   }
 
   release(): void {
@@ -128,10 +79,9 @@ class Gateways {
   async stop(): Promise<void> {
     this.release();
     this.#agent.destroy();
-    for (const { envoy } of this.list) await envoy.stop();
+    for (const gateway of this.#list) await gateway.stop();
     this.table.stop();
     for (const pod of this.pods) pod.stop();
-    rmSync(this.#folder, { recursive: true, force: true });
   }
 }
 

@@ -12,19 +12,8 @@ const words = new Words();
 const random = seeded(3);
 
 beforeAll(async () => {
-  fleet = await Fleet.create({
-    pods: 2,
-    blocks: 20_000,
-    seed: 1,
-    timeScale: 20,
-    bufferSteps: 200,
-    gatewayPort: 0,
-    adminPort: 0,
-  });
-  await fleet.startPods();
-  await fleet.startAgent();
-  await fleet.startEnvoy();
-  await fleet.gatewayReady();
+  fleet = await Fleet.create({ pods: 2, timeScale: 20 });
+  await fleet.start();
   tenants = ["a", "b", "c", "d"].map(
     (name) => new ChatClient(fleet.gatewayPort, MODEL, { authorization: `Bearer ${name}` }),
   );

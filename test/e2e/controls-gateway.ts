@@ -1,10 +1,7 @@
 // A real Envoy with the filter and a table, before pods that answer when a test lets them.
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { Agent, request } from "node:http";
-import { tmpdir } from "node:os";
+import { Agent } from "node:http";
 import { join } from "node:path";
-import { packageRoot } from "../../agent/package-root.js";
 import {
   type Callers,
   compileRules,
@@ -12,47 +9,36 @@ import {
   DEFAULT_CALLERS,
   type RuleInput,
 } from "../../agent/policy/request-rules.js";
-import { envoyConfig } from "../../demo/envoy-config.js";
-import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
+import { bootstrap, type ConnectionManager, managerOf } from "../bench/bootstrap.js";
 import { TableServer } from "../bench/table-server.js";
+import { TestGateway } from "./gateway-for-test.js";
+import { type Answer, post } from "./post.js";
 import { Upstream } from "./upstream.js";
 
-export interface Answer {
-  status: number;
-  headers: Record<string, string | string[] | undefined>;
-  text: string;
-  ms: number;
-}
+const ACCESS_LOG = "access.log";
 
 /** Has the listener write what the filter left in filter state, a line a request. */
-function logDecisions(config: object, path: string): void {
-  const manager = JSON.parse(JSON.stringify(config)).static_resources.listeners[0].filter_chains[0]
-    .filters[0];
-  manager.typed_config.access_log = [
+function logDecisions(manager: ConnectionManager, path: string): void {
+  const kept = ["reason", "pod", "predicted_tokens"].map(
+    (name) => `%FILTER_STATE(wasm.warmgate_${name}:PLAIN)%`,
+  );
+  manager.access_log = [
     {
       name: "envoy.access_loggers.file",
       typed_config: {
         "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
         path,
         log_format: {
-          text_format_source: {
-            inline_string:
-              "%REQ(x-request-id)% %FILTER_STATE(wasm.warmgate_reason:PLAIN)% %FILTER_STATE(wasm.warmgate_pod:PLAIN)% %FILTER_STATE(wasm.warmgate_predicted_tokens:PLAIN)%\n",
-          },
+          text_format_source: { inline_string: `${["%REQ(x-request-id)%", ...kept].join(" ")}\n` },
         },
       },
     },
   ];
-  const { listeners } = (
-    config as { static_resources: { listeners: { filter_chains: { filters: object[] }[] }[] } }
-  ).static_resources;
-  listeners[0]!.filter_chains[0]!.filters[0] = manager;
 }
 
 /** Has a filter before ours say in metadata which pods requests may go to. */
-function restrictTo(config: object, pods: unknown): object {
-  const copy = JSON.parse(JSON.stringify(config));
-  copy.static_resources.listeners[0].filter_chains[0].filters[0].typed_config.http_filters.unshift({
+function restrictTo(manager: ConnectionManager, pods: unknown): void {
+  manager.http_filters.unshift({
     name: "envoy.filters.http.set_metadata",
     typed_config: {
       "@type": "type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config",
@@ -64,19 +50,14 @@ function restrictTo(config: object, pods: unknown): object {
       ],
     },
   });
-  return copy;
 }
 
 export class ControlsGateway {
-  readonly folder = mkdtempSync(join(tmpdir(), "warmgate-controls-"));
-  readonly accessLog = join(this.folder, "access.log");
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 512 });
-  #admin = 0;
-  port = 0;
   private constructor(
     readonly pods: Upstream[],
     readonly table: TableServer,
-    readonly envoys: Running[],
+    readonly gateway: TestGateway,
   ) {}
 
   /** `restrict`: what a filter before ours says of the pods, from their addresses. */
@@ -88,23 +69,24 @@ export class ControlsGateway {
     const upstreams = await Promise.all(Array.from({ length: pods }, () => Upstream.start()));
     const addresses = upstreams.map((p) => p.address);
     const table = await TableServer.create(addresses, 10_000, "trusted");
-    const [port, admin, stream] = (await freePorts(3)) as [number, number, number];
-    await table.listen(stream);
-    const gateway = new ControlsGateway(upstreams, table, []);
-    gateway.port = port;
-    gateway.#admin = admin;
-    const config = envoyConfig({
-      gatewayPort: port,
-      adminPort: admin,
-      streamPort: stream,
-      pods: addresses,
-      wasm: join(packageRoot(), "build", "warmgate.wasm"),
-      filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "trusted" },
+    const gateway = await TestGateway.start(addresses, {
+      streamPort: await table.listen(),
+      workers,
+      filter: { debugHeaders: "trusted" },
+      configure: (options, folder) => {
+        const config = bootstrap(options);
+        const manager = managerOf(config.static_resources.listeners[0]);
+        logDecisions(manager, join(folder, ACCESS_LOG));
+        if (restrict) restrictTo(manager, restrict(addresses));
+        return config;
+      },
     });
-    logDecisions(config, gateway.accessLog);
-    const used = restrict ? restrictTo(config, restrict(addresses)) : config;
-    gateway.envoys.push(await startEnvoy(used, join(gateway.folder, "envoy.json"), admin, workers));
-    return gateway;
+    return new ControlsGateway(upstreams, table, gateway);
+  }
+
+  /** File with a line for each request: its id, then what the filter left in filter state. */
+  get accessLog(): string {
+    return join(this.gateway.folder, ACCESS_LOG);
   }
 
   /** Puts rules in force: until every worker trusts a token that they bring, as far as fresh connections tell. */
@@ -114,66 +96,27 @@ export class ControlsGateway {
     const tokens = [...(callers.tokens ?? []), digest];
     this.table.wire.setRules(compileRules(completedRules(input), { ...DEFAULT_CALLERS, ...callers, tokens }));
     this.table.publish();
-    await waitFor("the rules", async () => {
-      for (let i = 0; i < 12; i++) {
-        const response = await fetch(`http://127.0.0.1:${this.port}/v1/models`, {
-          headers: { connection: "close", authorization: marker },
-        });
-        await response.arrayBuffer();
-        if (!response.headers.has("x-selected-pod")) return false;
-      }
-      return true;
-    });
+    await this.gateway.ready({ authorization: marker });
     for (const pod of this.pods) pod.seen.length = 0;
   }
 
-  async stat(name: string): Promise<number> {
-    return (await envoyStats(this.#admin, name)).get(name) ?? 0;
+  get port(): number {
+    return this.gateway.port;
+  }
+
+  stat(name: string): Promise<number> {
+    return this.gateway.stat(name);
   }
 
   send(body: object | string, headers: Record<string, string> = {}, signal?: AbortSignal): Promise<Answer> {
     const payload = typeof body === "string" ? body : JSON.stringify(body);
-    const begun = performance.now();
-    return new Promise((resolve, reject) => {
-      const req = request(
-        {
-          host: "127.0.0.1",
-          port: this.port,
-          method: "POST",
-          path: "/v1/chat/completions",
-          agent: this.#agent,
-          headers: {
-            "content-type": "application/json",
-            "content-length": Buffer.byteLength(payload),
-            ...headers,
-          },
-          ...(signal ? { signal } : {}),
-        },
-        (res) => {
-          let text = "";
-          res.setEncoding("utf8").on("data", (t: string) => {
-            text += t;
-          });
-          res.on("end", () =>
-            resolve({
-              status: res.statusCode!,
-              headers: res.headers,
-              text,
-              ms: performance.now() - begun,
-            }),
-          );
-        },
-      );
-      req.on("error", reject);
-      req.end(payload);
-    });
+    return post(this.gateway.port, payload, this.#agent, headers, signal);
   }
 
   async stop(): Promise<void> {
     this.#agent.destroy();
-    for (const envoy of this.envoys) await envoy.stop();
+    await this.gateway.stop();
     this.table.stop();
     for (const pod of this.pods) pod.stop();
-    rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -5,7 +5,9 @@ import type { ServerResponse } from "node:http";
 import { connect } from "node:http2";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { waitFor } from "../../demo/processes.js";
-import { type Answer, ControlsGateway } from "./controls-gateway.js";
+import { ascending, quantile } from "../../demo/quantile.js";
+import { ControlsGateway } from "./controls-gateway.js";
+import type { Answer } from "./post.js";
 import type { Seen } from "./upstream.js";
 
 const chat = (content: string, model = "m") => ({ model, messages: [{ role: "user", content }] });
@@ -313,8 +315,7 @@ describe("overload", () => {
     );
     return answers;
   }
-  const p90 = (answers: Answer[]) =>
-    answers.map((a) => a.ms).sort((a, b) => a - b)[Math.floor(answers.length * 0.9)]!;
+  const p90 = (answers: Answer[]) => quantile(ascending(answers.map((a) => a.ms)), 0.9);
   const statuses = (answers: Answer[]) => [...new Set(answers.map((a) => a.status))].sort();
 
   // Latencies are compared: a machine that is short of breath for a moment gets another try.

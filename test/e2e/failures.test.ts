@@ -1,7 +1,7 @@
 // What a gateway's users notice when parts of it die: nothing, or little. Real Envoy, real agent, simulated pods.
 import { afterEach, describe, expect, test } from "vitest";
 import { type Answer, ChatClient, type ChatMessage } from "../../demo/client.js";
-import { Fleet, MODEL } from "../../demo/fleet.js";
+import { Fleet, type FleetOptions, MODEL } from "../../demo/fleet.js";
 import { envoyStats, startAgent, waitFor } from "../../demo/processes.js";
 import { seeded, Words } from "../../demo/workload.js";
 
@@ -14,22 +14,20 @@ afterEach(async () => {
 });
 
 const OUTPUT_TOKENS = 400;
-const options = { blocks: 20_000, seed: 1, gatewayPort: 0, adminPort: 0 };
 
-async function started(pods: number, timeScale: number, bufferSteps: number): Promise<Fleet> {
-  fleet = await Fleet.create({ ...options, pods, timeScale, bufferSteps });
+async function started(options: FleetOptions): Promise<void> {
+  fleet = await Fleet.create(options);
   await fleet.startPods();
   const begun = Date.now();
   await fleet.startAgent();
   await fleet.startEnvoy();
   await fleet.gatewayReady();
   firstStartMs = Date.now() - begun;
-  return fleet;
 }
 
 describe("the agent killed in the middle of traffic", () => {
   test("fails no request, keeps sessions on their pods, and is whole again within seconds of its restart", async () => {
-    await started(3, 24, 200);
+    await started({ pods: 3, timeScale: 24, bufferSteps: 200 });
     const client = new ChatClient(fleet.gatewayPort, MODEL);
     const random = seeded(7);
     const conversations = Array.from({ length: 45 }, () => ({
@@ -108,7 +106,7 @@ describe("the agent killed in the middle of traffic", () => {
 
 describe("a pod killed with requests waiting", () => {
   test("costs no request that had no response yet, and is left out afterwards", async () => {
-    await started(4, 1, 10_000);
+    await started({ pods: 4, timeScale: 1 });
     const random = seeded(11);
     const answered = await Promise.all(
       Array.from({ length: 200 }, async (_, i) => {

@@ -9,20 +9,8 @@ let fleet: Fleet;
 const words = new Words();
 
 beforeAll(async () => {
-  fleet = await Fleet.create({
-    pods: 1,
-    blocks: 4096,
-    seed: 1,
-    timeScale: 4,
-    bufferSteps: 1000,
-    gatewayPort: 0,
-    adminPort: 0,
-    policy: { trust: { isolation: "salt" } },
-  });
-  await fleet.startPods();
-  await fleet.startAgent();
-  await fleet.startEnvoy();
-  await fleet.gatewayReady();
+  fleet = await Fleet.create({ pods: 1, timeScale: 4, policy: { trust: { isolation: "salt" } } });
+  await fleet.start();
 });
 afterAll(async () => {
   await fleet?.stop();

@@ -1,8 +1,7 @@
 // A worker's VM traps in the middle of 100 streamed answers: what was counted there is given back, clients go on.
 import { get } from "node:http";
-import { join } from "node:path";
 import { expect, test } from "vitest";
-import { packageRoot } from "../../agent/package-root.js";
+import { built } from "../../agent/package-root.js";
 import { Fleet } from "../../demo/fleet.js";
 import { envoyStats, waitFor } from "../../demo/processes.js";
 import { adminStats, requestsUnderWay } from "./admin-stats.js";
@@ -44,22 +43,14 @@ test.concurrent.each([
   async ({ workers, envoy, goOn }) => {
     const fleet = await Fleet.create({
       pods: 2,
-      blocks: 20_000,
-      seed: 1,
       timeScale: 1,
-      bufferSteps: 10_000,
-      gatewayPort: 0,
-      adminPort: 0,
       workers,
       envoy,
       discoverFilter: true,
-      wasm: join(packageRoot(), "build", "warmgate-trap.wasm"),
+      wasm: built("warmgate-trap.wasm"),
     });
     try {
-      await fleet.startPods();
-      await fleet.startAgent();
-      await fleet.startEnvoy();
-      await fleet.gatewayReady();
+      await fleet.start();
       const gauges = () => envoyStats(fleet.adminPort, "warmgate_inflight");
       const requests = (era: string) => requestsUnderWay(fleet.adminPort, era);
       const probes = (count: number) =>
@@ -106,7 +97,7 @@ test.concurrent.each([
       await waitFor("gauges at zero", async () => [...(await gauges()).values()].every((v) => v === 0));
 
       // A new version of the filter brings the worker back.
-      fleet.rollOut(join(packageRoot(), "build", "warmgate.wasm"));
+      fleet.rollOut(built("warmgate.wasm"));
       await waitFor("all workers to choose again", async () =>
         (await probes(20)).every((p) => p.status === 200 && p.selected !== undefined),
       );

@@ -11,20 +11,8 @@ const LATER = 40;
 let fleet: Fleet;
 
 beforeAll(async () => {
-  fleet = await Fleet.create({
-    pods: 2,
-    blocks: 20_000,
-    seed: 1,
-    timeScale: 4,
-    bufferSteps: 1000,
-    gatewayPort: 0,
-    adminPort: 0,
-    envoy: { allowStop: false },
-  });
-  await fleet.startPods();
-  await fleet.startAgent();
-  await fleet.startEnvoy();
-  await fleet.gatewayReady();
+  fleet = await Fleet.create({ pods: 2, timeScale: 4, envoy: { allowStop: false } });
+  await fleet.start();
 });
 afterAll(async () => {
   await fleet?.stop();

@@ -1,6 +1,5 @@
 // An EndpointPickerConfig of each spelling in a real agent and a real Envoy: three pods with metrics and cache states
 // that are forced, and requests that go where the published formulas say.
-import { randomBytes } from "node:crypto";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Tokenizer } from "@huggingface/tokenizers";
@@ -10,9 +9,7 @@ import { parse } from "yaml";
 import { parseConfig } from "../../agent/config/load.js";
 import { replay } from "../../agent/decisions/replay.js";
 import { loadPlugins } from "../../agent/load/column-plugins.js";
-import { packageRoot } from "../../agent/package-root.js";
-import { envoyConfig } from "../../demo/envoy-config.js";
-import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
+import { waitFor } from "../../demo/processes.js";
 import { newStateFolder, startAgent, untilReady } from "../agent/agent-for-test.js";
 import { EngineServer } from "../agent/engine-server.js";
 import { EventPublisher, stored } from "../agent/event-publisher.js";
@@ -25,6 +22,7 @@ import {
   queueScorer,
   type VectorPod,
 } from "../vectors/scheduling.js";
+import { TestGateway } from "./gateway-for-test.js";
 import { Upstream } from "./upstream.js";
 
 /** As llm-d's router has it by default, with what people add around it. */
@@ -90,13 +88,9 @@ const publishers: EventPublisher[] = [];
 const upstreams: Upstream[] = [];
 const folder = newStateFolder();
 let app: FastifyInstance;
-let envoy: Running;
-let gatewayPort = 0;
-let adminPort = 0;
+let gateway: TestGateway;
 
 beforeAll(async () => {
-  const ports = await freePorts(3);
-  [gatewayPort, adminPort] = ports as [number, number];
   const rows: string[] = [];
   for (let i = 0; i < 3; i++) {
     const engine = new EngineServer();
@@ -119,7 +113,7 @@ beforeAll(async () => {
   app = await startAgent(
     parseConfig(
       `state: ${folder}
-listen: {http: "127.0.0.1:0", stream: "127.0.0.1:${ports[2]}"}
+listen: {http: "127.0.0.1:0", stream: "127.0.0.1:0"}
 scrape: {interval: 200ms, timeout: 2s}
 policy: {headers: {debugHeaders: all}}
 pools:
@@ -133,24 +127,14 @@ ${rows.join("\n")}
     ),
   );
   await untilReady(app);
-  await app.tableStream.listen({ host: "127.0.0.1", port: ports[2]! });
-  envoy = await startEnvoy(
-    envoyConfig({
-      gatewayPort,
-      adminPort,
-      streamPort: ports[2]!,
-      pods: upstreams.map((u) => u.address),
-      wasm: join(packageRoot(), "build", "warmgate.wasm"),
-      filter: { sessionKey: randomBytes(32).toString("hex") },
-    }),
-    join(folder, "envoy.json"),
-    adminPort,
-    1,
+  gateway = await TestGateway.start(
+    upstreams.map((u) => u.address),
+    { streamPort: await app.tableStream.listen({ host: "127.0.0.1", port: 0 }), workers: 1 },
   );
 });
 
 afterAll(async () => {
-  await envoy?.stop();
+  await gateway?.stop();
   await app?.close();
   for (const upstream of upstreams) upstream.stop();
   await Promise.all([...engines.map((e) => e.close()), ...publishers.map((p) => p.close())]);
@@ -172,7 +156,7 @@ async function put(scheduling: string): Promise<void> {
 
 /** Sends one completion; which pod answered, and how many tokens of it the gateway held to be cached. */
 async function ask(prompt: string): Promise<{ pod: number; cached: number }> {
-  const response = await fetch(`http://127.0.0.1:${gatewayPort}/v1/completions`, {
+  const response = await fetch(`http://127.0.0.1:${gateway.port}/v1/completions`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ model: "m", prompt }),
@@ -230,8 +214,7 @@ async function force(states: State[]): Promise<void> {
 
 /** Waits until the worker has taken a frame that was made after now. */
 async function settled(): Promise<void> {
-  const frames = async () =>
-    (await envoyStats(adminPort, "warmgate_frames_total")).get("warmgate_frames_total") ?? 0;
+  const frames = () => gateway.stat("warmgate_frames_total");
   const before = await frames();
   await waitFor("frames in the worker", async () => (await frames()) > before + 6);
 }

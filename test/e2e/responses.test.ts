@@ -7,19 +7,8 @@ let fleet: Fleet;
 const text = new Words().text(900, seeded(3));
 
 beforeAll(async () => {
-  fleet = await Fleet.create({
-    pods: 2,
-    blocks: 4096,
-    seed: 1,
-    timeScale: 4,
-    bufferSteps: 1000,
-    gatewayPort: 0,
-    adminPort: 0,
-  });
-  await fleet.startPods();
-  await fleet.startAgent();
-  await fleet.startEnvoy();
-  await fleet.gatewayReady();
+  fleet = await Fleet.create({ pods: 2, timeScale: 4 });
+  await fleet.start();
 });
 afterAll(async () => {
   await fleet?.stop();

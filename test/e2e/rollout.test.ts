@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
-import { packageRoot } from "../../agent/package-root.js";
+import { built } from "../../agent/package-root.js";
 import { Fleet } from "../../demo/fleet.js";
 import { envoyStats, waitFor } from "../../demo/processes.js";
 import { adminStats, requestsUnderWay } from "./admin-stats.js";
@@ -19,14 +19,13 @@ afterEach(async () => {
   await fleet?.stop();
 });
 
-const build = (name: string) => join(packageRoot(), "build", name);
 /** x-filter-build of build/warmgate-trap.wasm, which stands for another version; the release build gives none. */
 const OTHER = "trap";
 
 /** The release build as other bytes: with a custom section named "v", which no engine looks into. */
 function sameCodeOtherBytes(): string {
   const file = join(fleet.folder, "next.wasm");
-  writeFileSync(file, Buffer.concat([readFileSync(build("warmgate.wasm")), Buffer.from([0, 2, 1, 0x76])]));
+  writeFileSync(file, Buffer.concat([readFileSync(built("warmgate.wasm")), Buffer.from([0, 2, 1, 0x76])]));
   return file;
 }
 
@@ -52,20 +51,8 @@ async function allAtRest(vmsBefore: number): Promise<void> {
 }
 
 test("new versions of the filter break none of 200 open streams, fail no request, and leave the gauges right", async () => {
-  fleet = await Fleet.create({
-    pods: 2,
-    blocks: 40_000,
-    seed: 1,
-    timeScale: 1,
-    bufferSteps: 10_000,
-    gatewayPort: 0,
-    adminPort: 0,
-    discoverFilter: true,
-  });
-  await fleet.startPods();
-  await fleet.startAgent();
-  await fleet.startEnvoy();
-  await fleet.gatewayReady();
+  fleet = await Fleet.create({ pods: 2, blocks: 40_000, timeScale: 1, discoverFilter: true });
+  await fleet.start();
   const vmsBefore = await vms();
   const next = sameCodeOtherBytes();
   const opened = (count: number, tokens: number) =>
@@ -93,7 +80,7 @@ test("new versions of the filter break none of 200 open streams, fail no request
 
   try {
     const streams = await opened(STREAMS, STREAM_TOKENS);
-    fleet.rollOut(build("warmgate-trap.wasm"));
+    fleet.rollOut(built("warmgate-trap.wasm"));
     await scheduledBy(OTHER);
     fleet.rollOut(next);
     await scheduledBy(undefined);
@@ -104,7 +91,7 @@ test("new versions of the filter break none of 200 open streams, fail no request
 
     // Back and forth at once: the version that comes back meets its own VMs, which these streams still hold.
     const later = await opened(LATER_STREAMS, LATER_TOKENS);
-    fleet.rollOut(build("warmgate-trap.wasm"));
+    fleet.rollOut(built("warmgate-trap.wasm"));
     await scheduledBy(OTHER);
     fleet.rollOut(next);
     await scheduledBy(undefined);

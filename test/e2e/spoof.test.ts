@@ -1,13 +1,9 @@
 // Forged routing headers against a real Envoy: natively, by the filter alone, and with the module trapped.
-import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
 import { request } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { packageRoot } from "../../agent/package-root.js";
-import { envoyConfig, ROUTING_HEADERS } from "../../demo/envoy-config.js";
-import { freePorts, type Running, startEnvoy } from "../../demo/processes.js";
+import { built } from "../../agent/package-root.js";
+import { ROUTING_HEADERS } from "../../demo/envoy-config.js";
+import { TestGateway } from "./gateway-for-test.js";
 import { Upstream } from "./upstream.js";
 
 const CHAT = "/v1/chat/completions";
@@ -42,41 +38,26 @@ describe.each([
   ["the filter alone", { nativeRemoval: false, wasm: "warmgate.wasm", trap: false }],
   ["native removal with the module trapped", { nativeRemoval: true, wasm: "warmgate-trap.wasm", trap: true }],
 ])("a forged routing header with %s", (_, { nativeRemoval, wasm, trap }) => {
-  const folder = mkdtempSync(join(tmpdir(), "warmgate-spoof-"));
   let pods: Upstream[];
-  let envoy: Running;
-  let port: number;
+  let gateway: TestGateway;
 
   beforeAll(async () => {
     pods = await Promise.all([Upstream.start(), Upstream.start(), Upstream.start()]);
-    const [gatewayPort, adminPort, streamPort] = (await freePorts(3)) as [number, number, number];
-    port = gatewayPort;
-    envoy = await startEnvoy(
-      envoyConfig({
-        gatewayPort,
-        adminPort,
-        streamPort,
-        pods: pods.map((p) => p.address),
-        wasm: join(packageRoot(), "build", wasm),
-        nativeRemoval,
-        filter: { sessionKey: randomBytes(32).toString("hex") },
-      }),
-      join(folder, "envoy.json"),
-      adminPort,
-      1,
+    gateway = await TestGateway.start(
+      pods.map((p) => p.address),
+      { wasm: built(wasm), nativeRemoval, workers: 1 },
     );
     if (trap) {
-      await send(port, "GET", "/v1/models", ["x-trap", "1"]).catch(() => undefined);
-      const after = await send(port, "POST", CHAT, [], body);
+      await send(gateway.port, "GET", "/v1/models", ["x-trap", "1"]).catch(() => undefined);
+      const after = await send(gateway.port, "POST", CHAT, [], body);
       expect(after.status).toBe(200);
       // The filter gives every request a session; without one the VM is gone.
       expect(pods.flatMap((p) => p.seen).at(-1)!.headers["x-session-id"]).toBeUndefined();
     }
   });
   afterAll(async () => {
-    await envoy?.stop();
+    await gateway?.stop();
     for (const p of pods) p.stop();
-    rmSync(folder, { recursive: true, force: true });
   });
 
   test.each([
@@ -91,7 +72,7 @@ describe.each([
         return [name, target.address, mixed, target.address];
       });
       for (let i = 0; i < 4; i++) {
-        const r = await send(port, method, path, [...forged, "x-session-id", `fixed`], payload);
+        const r = await send(gateway.port, method, path, [...forged, "x-session-id", `fixed`], payload);
         expect(r.status).toBe(200);
       }
       const seen = pods.flatMap((p) => p.seen);
@@ -113,7 +94,7 @@ describe.each([
       '{"kv_transfer_params":null,"model":"m","messages":[],"kv_transfer_params":{}}',
       '{"model":"m","messages":[],"\\u006bv_transfer_params":{}}',
     ]) {
-      const r = await send(port, "POST", CHAT, [], payload);
+      const r = await send(gateway.port, "POST", CHAT, [], payload);
       expect(r.status).toBe(400);
       expect(JSON.parse(r.text).error.code).toBe("reserved_field");
     }
@@ -122,31 +103,15 @@ describe.each([
 });
 
 describe("without a table", () => {
-  const folder = mkdtempSync(join(tmpdir(), "warmgate-spread-"));
   let pods: Upstream[];
-  let envoy: Running;
-  let port: number;
+  let gateway: TestGateway;
   beforeAll(async () => {
     pods = await Promise.all(Array.from({ length: 4 }, () => Upstream.start()));
-    const [gatewayPort, adminPort, streamPort] = (await freePorts(3)) as [number, number, number];
-    port = gatewayPort;
-    envoy = await startEnvoy(
-      envoyConfig({
-        gatewayPort,
-        adminPort,
-        streamPort,
-        pods: pods.map((p) => p.address),
-        wasm: join(packageRoot(), "build", "warmgate.wasm"),
-        filter: { sessionKey: randomBytes(32).toString("hex") },
-      }),
-      join(folder, "envoy.json"),
-      adminPort,
-    );
+    gateway = await TestGateway.start(pods.map((p) => p.address));
   });
   afterAll(async () => {
-    await envoy?.stop();
+    await gateway?.stop();
     for (const p of pods) p.stop();
-    rmSync(folder, { recursive: true, force: true });
   });
 
   test("1,000 conversations of one API key and one system prompt spread over the pods, each staying with its own", async () => {
@@ -163,13 +128,13 @@ describe("without a table", () => {
       });
     const homes: string[] = [];
     for (let i = 0; i < 1000; i++) {
-      const r = await send(port, "POST", CHAT, ["authorization", "Bearer one"], conversation(i, 1));
+      const r = await send(gateway.port, "POST", CHAT, ["authorization", "Bearer one"], conversation(i, 1));
       homes.push(String(r.headers["x-upstream"]));
     }
     const counts = pods.map((p) => p.seen.length);
     expect(Math.max(...counts)).toBeLessThanOrEqual(1.6 * 250);
     for (let i = 0; i < 1000; i += 50) {
-      const r = await send(port, "POST", CHAT, ["authorization", "Bearer one"], conversation(i, 3));
+      const r = await send(gateway.port, "POST", CHAT, ["authorization", "Bearer one"], conversation(i, 3));
       expect(String(r.headers["x-upstream"])).toBe(homes[i]);
     }
   });

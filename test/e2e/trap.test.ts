@@ -1,29 +1,23 @@
 // A module that traps with requests in every state: real Envoy, one worker, pods that answer in parts.
-import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
-import { packageRoot } from "../../agent/package-root.js";
-import { envoyConfig } from "../../demo/envoy-config.js";
-import { freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
+import { built } from "../../agent/package-root.js";
+import { type Running, waitFor } from "../../demo/processes.js";
+import { adminStats } from "./admin-stats.js";
+import { TestGateway } from "./gateway-for-test.js";
 import { Upstream } from "./upstream.js";
 
 const BODY = JSON.stringify({ model: "m", messages: [{ role: "user", content: "hello ".repeat(200) }] });
 const HALF = BODY.length >> 1;
 
-let folder: string;
 let pod: Upstream;
+let gateway: TestGateway;
 let envoy: Running;
-let port: number;
-let adminPort: number;
 /** Answers that have begun and wait to be gone on with, by the client's name for them. */
 const waiting = new Map<string, ServerResponse>();
 
 async function start(failurePolicy?: "FAIL_OPEN"): Promise<void> {
-  folder = mkdtempSync(join(tmpdir(), "warmgate-trap-"));
   pod = await Upstream.start();
   pod.handler = (seen, res) => {
     const how = String(seen.headers["x-answer"] ?? "");
@@ -38,28 +32,17 @@ async function start(failurePolicy?: "FAIL_OPEN"): Promise<void> {
     waiting.set(how, res);
     return true;
   };
-  const [gatewayPort, admin, streamPort] = (await freePorts(3)) as [number, number, number];
-  port = gatewayPort;
-  adminPort = admin;
-  envoy = await startEnvoy(
-    envoyConfig({
-      gatewayPort,
-      adminPort,
-      streamPort,
-      pods: [pod.address],
-      wasm: join(packageRoot(), "build", "warmgate-trap.wasm"),
-      ...(failurePolicy ? { failurePolicy } : {}),
-      filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "all" },
-    }),
-    join(folder, "envoy.json"),
-    adminPort,
-    1,
-  );
+  gateway = await TestGateway.start([pod.address], {
+    wasm: built("warmgate-trap.wasm"),
+    ...(failurePolicy ? { failurePolicy } : {}),
+    filter: { debugHeaders: "all" },
+    workers: 1,
+  });
+  envoy = gateway.envoy;
 }
 afterEach(async () => {
-  await envoy?.stop();
+  await gateway?.stop();
   pod.stop();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 class Client {
@@ -67,7 +50,7 @@ class Client {
   got = "";
   closed = false;
   constructor() {
-    this.socket = connect(port, "127.0.0.1");
+    this.socket = connect(gateway.port, "127.0.0.1");
     this.socket.on("data", (d: Buffer) => {
       this.got += d.toString("latin1");
     });
@@ -92,12 +75,8 @@ class Client {
 const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`;
 
 /** Requests that the gateway listener has under way. */
-async function active(): Promise<number> {
-  const text = await (
-    await fetch(`http://127.0.0.1:${adminPort}/stats?filter=http.gateway.downstream_rq_active`)
-  ).text();
-  return Number(/: (\d+)/.exec(text)?.[1]);
-}
+const active = async () =>
+  (await adminStats(gateway.adminPort, "^http\\.gateway\\.downstream_rq_active$"))[0]![1];
 
 test.each([
   ["fail_open goes on", undefined, 200],

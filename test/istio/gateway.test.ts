@@ -1,20 +1,16 @@
 // The captured gateway with our manifests applied, in a real Envoy, before a real agent and pods.
-import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { packageRoot } from "../../agent/package-root.js";
+import { built } from "../../agent/package-root.js";
 import { ROUTING_HEADERS } from "../../demo/envoy-config.js";
 import { Fleet, MODEL } from "../../demo/fleet.js";
-import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
+import { envoyStats, waitFor } from "../../demo/processes.js";
 import { seeded, Words } from "../../demo/workload.js";
+import { TestGateway } from "../e2e/gateway-for-test.js";
 import { Upstream } from "../e2e/upstream.js";
 import type { GatewayConfig } from "./gateway-config.js";
 import { ourGateway, ourGatewayWithWasmPlugin, runnable } from "./our-gateway.js";
 
 const words = new Words();
-const module = (name: string) => join(packageRoot(), "build", name);
 
 function chat(port: number, content: string, headers: Record<string, string> = {}): Promise<Response> {
   return fetch(`http://127.0.0.1:${port}/v1/chat/completions`, {
@@ -33,27 +29,10 @@ describe.each([
   beforeAll(async () => {
     fleet = await Fleet.create({
       pods: 3,
-      blocks: 20_000,
-      seed: 1,
       timeScale: 100,
-      bufferSteps: 200,
-      gatewayPort: 0,
-      adminPort: 0,
+      configure: (options, folder) => runnable(configuration(), options, folder),
     });
-    await fleet.startPods();
-    await fleet.startAgent();
-    const { folder, gatewayPort, adminPort, streamPort } = fleet;
-    const config = runnable(configuration(), {
-      folder: join(folder, "xds"),
-      gatewayPort,
-      adminPort,
-      streamPort,
-      pods: fleet.pods.map((p) => `127.0.0.1:${p.port}`),
-      wasm: module("warmgate.wasm"),
-      filter: { sessionKey: randomBytes(32).toString("hex") },
-    });
-    fleet.envoy = await startEnvoy(config, join(folder, "envoy.json"), adminPort);
-    await fleet.gatewayReady();
+    await fleet.start();
   });
   afterAll(async () => {
     await fleet?.stop();
@@ -139,30 +118,21 @@ describe.each<[string, () => GatewayConfig, string | null, boolean]>([
   ["whose module could not be fetched", () => ourGateway().gateway, null, false],
   ["whose module trapped", () => ourGateway().gateway, "warmgate-trap.wasm", true],
 ])("a gateway %s", (_, configuration, wasm, trap) => {
-  let folder: string;
   let pods: Upstream[];
-  let envoy: Running;
-  let port: number;
-  let admin: number;
+  let gateway: TestGateway;
 
   beforeEach(async () => {
-    folder = mkdtempSync(join(tmpdir(), "warmgate-istio-"));
     pods = await Promise.all([Upstream.start(), Upstream.start(), Upstream.start()]);
-    const [gatewayPort, adminPort, streamPort] = (await freePorts(3)) as [number, number, number];
-    port = gatewayPort;
-    admin = adminPort;
-    const config = runnable(configuration(), {
-      folder,
-      gatewayPort,
-      adminPort,
-      streamPort,
-      pods: pods.map((p) => p.address),
-      wasm: wasm === null ? null : module(wasm),
-      filter: { sessionKey: randomBytes(32).toString("hex") },
-    });
-    envoy = await startEnvoy(config, join(folder, "envoy.json"), adminPort, 1);
+    gateway = await TestGateway.start(
+      pods.map((p) => p.address),
+      {
+        workers: 1,
+        configure: (options, folder) =>
+          runnable(configuration(), options, folder, wasm === null ? null : built(wasm)),
+      },
+    );
     if (trap) {
-      const models = `http://127.0.0.1:${port}/v1/models`;
+      const models = `http://127.0.0.1:${gateway.port}/v1/models`;
       await fetch(models, { headers: { "x-trap": "1" } }).catch(() => undefined);
       await fetch(models).then((r) => r.arrayBuffer());
       // The filter gives every request a session; without one the VM is gone.
@@ -171,13 +141,12 @@ describe.each<[string, () => GatewayConfig, string | null, boolean]>([
     }
   });
   afterEach(async () => {
-    await envoy?.stop();
+    await gateway?.stop();
     for (const p of pods) p.stop();
-    rmSync(folder, { recursive: true, force: true });
   });
 
   const send = async (session: string, headers: Record<string, string> = {}, content = "hello") => {
-    const response = await chat(port, content, { "x-session-id": session, ...headers });
+    const response = await chat(gateway.port, content, { "x-session-id": session, ...headers });
     await response.arrayBuffer();
     return { status: response.status, pod: response.headers.get("x-upstream") };
   };
@@ -196,7 +165,7 @@ describe.each<[string, () => GatewayConfig, string | null, boolean]>([
   test("hashes on the cookie or the credential of a request without a session", async () => {
     for (const header of ["cookie", "authorization"]) {
       const pod = async (value: string) => {
-        const response = await chat(port, value, {
+        const response = await chat(gateway.port, value, {
           [header]: header === "cookie" ? `session_id=${value}` : value,
         });
         await response.arrayBuffer();
@@ -241,7 +210,7 @@ describe.each<[string, () => GatewayConfig, string | null, boolean]>([
   });
 
   test("is configured in fields that Envoy knows", async () => {
-    const unknown = await envoyStats(admin, "envoy_server_dynamic_unknown_fields");
+    const unknown = await envoyStats(gateway.adminPort, "envoy_server_dynamic_unknown_fields");
     expect([...unknown.values()]).toEqual([0]);
   });
 

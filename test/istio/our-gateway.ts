@@ -1,6 +1,7 @@
 // The captured gateway with our EnvoyFilters, and a form of it that one machine can run.
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { EnvoyConfigOptions } from "../../demo/envoy-config.js";
 import { type Applied, applyEnvoyFilters } from "./envoy-filter.js";
 import { type GatewayConfig, readGateway, walk, withoutFilter } from "./gateway-config.js";
 import { fixture, manifest, resourcesOf } from "./manifests.js";
@@ -41,23 +42,6 @@ export function ourGatewayWithWasmPlugin(): GatewayConfig {
   return gateway;
 }
 
-export interface Machine {
-  /** Folder for the resource files. */
-  folder: string;
-  gatewayPort: number;
-  adminPort: number;
-  /** Port of the agent's table stream. */
-  streamPort: number;
-  /** ip:port of each pod. */
-  pods: string[];
-  /** ip:port of each pod that prefills for others. */
-  prefillPods?: string[];
-  /** Path of the filter module, or null for what the Istio agent puts in place of one that it cannot fetch. */
-  wasm: string | null;
-  /** Keys of the filter's configuration to change. */
-  filter?: Message;
-}
-
 /** An endpoint at ip:port. */
 const addressed = (pod: string, model: Message = {}): Message => {
   const [address, port] = pod.split(":") as [string, string];
@@ -68,12 +52,17 @@ const discovery = (path: string) => ({ path_config_source: { path }, resource_ap
 
 /**
  * Writes what istiod would send as files and returns a bootstrap that reads them: the same listeners, routes, clusters
- * and filters, with addresses and module paths of this machine and nothing else changed.
+ * and filters, with the addresses, the module and the session key of `machine`, and nothing else changed.
+ * @param wasm path of the module, or null for what the Istio agent puts in place of one that it cannot fetch
  */
-export function runnable(gateway: GatewayConfig, machine: Machine): object {
+export function runnable(
+  gateway: GatewayConfig,
+  machine: EnvoyConfigOptions,
+  folder: string,
+  wasm: string | null = machine.wasm,
+): object {
   const { listeners, clusters, routes, extensions, endpoints } = structuredClone(gateway);
-  const file = (name: string) => join(machine.folder, `${name}.json`);
-  mkdirSync(machine.folder, { recursive: true });
+  const file = (name: string) => join(folder, `xds-${name}.json`);
 
   const listen = { socket_address: { address: "127.0.0.1", port_value: machine.gatewayPort } };
   for (const listener of listeners) listener["address"] = listen;
@@ -91,19 +80,21 @@ export function runnable(gateway: GatewayConfig, machine: Machine): object {
   // DNS would say the Service's pods; without any the cluster is there all the same, on a name that resolves.
   const prefill = clusters.find((c) => c["name"] === "warmgate-prefill")!;
   const [named] = prefill["load_assignment"].endpoints as [Message];
-  named["lb_endpoints"] = (machine.prefillPods ?? ["127.0.0.1:1"]).map((pod) => addressed(pod));
+  named["lb_endpoints"] = (machine.prefillPods?.length ? machine.prefillPods : ["127.0.0.1:1"]).map((pod) =>
+    addressed(pod),
+  );
   for (const extension of extensions) {
-    if (machine.wasm === null) {
+    if (wasm === null) {
       extension["typed_config"] = {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
       };
       continue;
     }
     const { config } = extension["typed_config"];
-    config.vm_config.code = { local: { filename: machine.wasm } };
+    config.vm_config.code = { local: { filename: wasm } };
     config.configuration.value = JSON.stringify({
       ...JSON.parse(config.configuration.value),
-      ...machine.filter,
+      sessionKey: machine.filter.sessionKey,
     });
   }
 

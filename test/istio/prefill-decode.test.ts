@@ -1,10 +1,6 @@
 // Prefill/decode through the captured gateway with our manifests applied: a real Envoy, a real agent, simulated pods.
-import { randomBytes } from "node:crypto";
-import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
-import { packageRoot } from "../../agent/package-root.js";
 import { Fleet, MODEL } from "../../demo/fleet.js";
-import { startEnvoy } from "../../demo/processes.js";
 import { seeded, Words } from "../../demo/workload.js";
 import { ourGateway, runnable } from "./our-gateway.js";
 
@@ -20,31 +16,13 @@ async function start(mode: "gateway" | "sidecar"): Promise<void> {
   fleet = await Fleet.create({
     pods: 4,
     blocks: 4096,
-    seed: 1,
     timeScale: 50,
-    bufferSteps: 200,
-    gatewayPort: 0,
-    adminPort: 0,
     role: (i) => (i < 2 ? "prefill" : "decode"),
-    disaggregation: { mode, split: "always", threshold: 64 },
+    policy: { disaggregation: { mode, split: "always", threshold: 64 } },
     sidecars: mode === "sidecar",
+    configure: (options, folder) => runnable(ourGateway().gateway, options, folder),
   });
-  await fleet.startPods();
-  if (mode === "sidecar") await fleet.startSidecars();
-  await fleet.startAgent();
-  const { folder, gatewayPort, adminPort, streamPort } = fleet;
-  const config = runnable(ourGateway().gateway, {
-    folder: join(folder, "xds"),
-    gatewayPort,
-    adminPort,
-    streamPort,
-    pods: fleet.addresses((role) => role !== "prefill"),
-    prefillPods: fleet.addresses((role) => role !== "decode"),
-    wasm: join(packageRoot(), "build", "warmgate.wasm"),
-    filter: { sessionKey: randomBytes(32).toString("hex") },
-  });
-  fleet.envoy = await startEnvoy(config, join(folder, "envoy.json"), adminPort);
-  await fleet.gatewayReady();
+  await fleet.start();
 }
 
 async function ask(port: number, content: string, headers: Record<string, string> = {}) {

@@ -17,21 +17,13 @@ async function start(
   fleet = await Fleet.create({
     pods: 2,
     blocks: 4096,
-    seed: 1,
     timeScale: 8,
-    bufferSteps: 1000,
-    gatewayPort: 0,
-    adminPort: 0,
     role: (i) => (i === 0 ? "prefill" : "decode"),
-    disaggregation: { mode, split: "always", threshold: 64 },
+    policy: { disaggregation: { mode, split: "always", threshold: 64 } },
     podFlags,
     sidecars: mode === "sidecar",
   });
-  await fleet.startPods();
-  if (mode === "sidecar") await fleet.startSidecars();
-  await fleet.startAgent();
-  await fleet.startEnvoy();
-  await fleet.gatewayReady();
+  await fleet.start();
 }
 
 const ask = async (port: number, body: object, path = "/v1/chat/completions") => {

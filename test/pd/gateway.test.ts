@@ -1,91 +1,54 @@
 // Prefill/decode through a real Envoy: what a client gets when a split works, and for each row of the fault table in
 // docs/disaggregation.md.
-import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
 import { request } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { packageRoot } from "../../agent/package-root.js";
-import { envoyConfig } from "../../demo/envoy-config.js";
-import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
+import { envoyStats, waitFor } from "../../demo/processes.js";
 import { TableServer } from "../bench/table-server.js";
+import { TestGateway } from "../e2e/gateway-for-test.js";
+import { podRow } from "../wasm/wire-for-test.js";
 import { answering, dying, FaultyPod, hanging, healthy } from "./pods.js";
 import { chat, long, parameters, splitting } from "./split-host.js";
 
-const folder = mkdtempSync(join(tmpdir(), "warmgate-pd-"));
 const decodes = [new FaultyPod(), new FaultyPod()];
 const prefills = [new FaultyPod(), new FaultyPod()];
 const all = [...decodes, ...prefills];
 let table: TableServer;
-let envoy: Running;
-let gatewayPort = 0;
-let adminPort = 0;
+let gateway: TestGateway;
 const TIMEOUT_MS = 3000;
 
 beforeAll(async () => {
   await Promise.all(all.map((pod) => pod.start()));
-  const [gateway, admin, stream] = (await freePorts(3)) as [number, number, number];
-  gatewayPort = gateway;
-  adminPort = admin;
   table = await TableServer.create(
     all.map((pod) => pod.address),
     1000,
     "all",
   );
   table.wire.setPods(
-    all.map(({ address }, slot) => ({
-      slot,
-      name: `${slot < 2 ? "decode" : "prefill"}-${slot % 2}`,
-      address,
-      role: slot < 2 ? "decode" : "prefill",
-      ready: true,
-      model: table.model,
-      kvBlockTokens: 16,
-      capacityTokens: 100_000,
-      prefillTokensPerSecond: 40_000,
-      waiting: 0,
-      running: 0,
-      kvUsage: 0,
-      loadAgeMs: 0,
-    })),
+    all.map(({ address }, slot) => {
+      const role = slot < 2 ? "decode" : "prefill";
+      return podRow(slot, table.model, { name: `${role}-${slot % 2}`, address, role });
+    }),
   );
   table.wire.setDisaggregation({ ...splitting, timeoutMs: TIMEOUT_MS });
-  await table.listen(stream);
-  envoy = await startEnvoy(
-    envoyConfig({
-      gatewayPort,
-      adminPort,
-      streamPort: stream,
-      pods: decodes.map((pod) => pod.address),
+  gateway = await TestGateway.start(
+    decodes.map((pod) => pod.address),
+    {
+      streamPort: await table.listen(),
       prefillPods: prefills.map((pod) => pod.address),
-      wasm: join(packageRoot(), "build", "warmgate.wasm"),
-      filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "all" },
-    }),
-    join(folder, "envoy.json"),
-    adminPort,
+      filter: { debugHeaders: "all" },
+    },
   );
-  await waitFor("the table on every worker", async () => {
-    for (let i = 0; i < 8; i++) {
-      const answer = await fetch(`http://127.0.0.1:${gatewayPort}/v1/models`, {
-        headers: { connection: "close" },
-      });
-      await answer.arrayBuffer();
-      if (!answer.headers.has("x-selected-pod")) return false;
-    }
-    return true;
-  });
+  await gateway.ready();
 });
 afterAll(async () => {
-  await envoy?.stop();
+  await gateway?.stop();
   table?.stop();
   for (const pod of all) pod.stop();
-  rmSync(folder, { recursive: true, force: true });
 });
 afterEach(async () => {
   // Whatever happened, nothing stays under way.
   await waitFor("in-flight back to 0", async () => {
-    const stats = await envoyStats(adminPort, "warmgate_");
+    const stats = await envoyStats(gateway.adminPort, "warmgate_");
     return [...stats].every(([name, value]) => !name.includes("inflight") || value === 0);
   });
   for (const pod of all) {
@@ -97,14 +60,13 @@ afterEach(async () => {
 let round = 0;
 const fresh = (bytes = 2000) => long(`text ${round++}`, bytes);
 const ask = (body: string, headers: Record<string, string> = {}, signal?: AbortSignal) =>
-  fetch(`http://127.0.0.1:${gatewayPort}/v1/chat/completions`, {
+  fetch(`http://127.0.0.1:${gateway.port}/v1/chat/completions`, {
     method: "POST",
     headers: { "content-type": "application/json", ...headers },
     body,
     ...(signal ? { signal } : {}),
   });
-const counter = async (name: string) =>
-  (await envoyStats(adminPort, "warmgate_")).get(`warmgate_prefill_${name}_total`) ?? 0;
+const counter = (name: string) => gateway.stat(`warmgate_prefill_${name}_total`);
 const decoded = () => decodes.flatMap((pod) => pod.asked.filter((a) => a.body !== ""));
 const prefilled = () => prefills.flatMap((pod) => pod.asked);
 const withParameters = (body: string) =>
@@ -137,7 +99,7 @@ describe("a split request", () => {
     const chunked = JSON.stringify(chat(fresh(300_000)));
     const status = await new Promise((resolve, reject) => {
       const req = request(
-        { host: "127.0.0.1", port: gatewayPort, path: "/v1/chat/completions", method: "POST" },
+        { host: "127.0.0.1", port: gateway.port, path: "/v1/chat/completions", method: "POST" },
         (res) => {
           res.resume();
           resolve(res.statusCode);

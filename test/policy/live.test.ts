@@ -107,19 +107,8 @@ function change(method: "PUT" | "PATCH", body: object): Promise<Response> {
 }
 
 test("a weight changed over REST is used by every worker within a second, fails no request, and outlives the agent", async () => {
-  fleet = await Fleet.create({
-    pods: 2,
-    blocks: 20_000,
-    seed: 1,
-    timeScale: 1,
-    bufferSteps: 10_000,
-    gatewayPort: 0,
-    adminPort: 0,
-  });
-  await fleet.startPods();
-  await fleet.startAgent();
-  await fleet.startEnvoy();
-  await fleet.gatewayReady();
+  fleet = await Fleet.create({ pods: 2, timeScale: 1 });
+  await fleet.start();
   const first = await change("PUT", {
     scheduling: { profile: "weighted", weights: { prefix: 100, load: 0, inflight: 0 } },
     headers: { debugHeaders: "all" },

@@ -1,21 +1,12 @@
 // `npm run soak`: runs a soak and says whether everything held.
 import { writeFileSync } from "node:fs";
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
+import { positive, wholeFrom } from "../../simulate/arguments.js";
 import { type SoakOptions, soak } from "./soak.js";
 
 type Options = Omit<SoakOptions, "wasm" | "onStart"> & { json: string | undefined };
 
-const positive = (text: string) => {
-  const value = Number(text);
-  if (!(value > 0)) throw new InvalidArgumentError("a number above 0 is needed");
-  return value;
-};
-const whole = (text: string) => {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1)
-    throw new InvalidArgumentError("a whole number above 0 is needed");
-  return value;
-};
+const whole = wholeFrom(1);
 
 function readOptions(argv: string[]): Options {
   const program = new Command("npm run soak --")

@@ -1,6 +1,5 @@
-import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { packageRoot } from "../../agent/package-root.js";
+import { built } from "../../agent/package-root.js";
 import { soak } from "./soak.js";
 import { judge, type Window } from "./verdict.js";
 
@@ -75,7 +74,7 @@ test("a module that traps does not pass", async () => {
   const result = await soak(
     {
       ...short,
-      wasm: join(packageRoot(), "build", "warmgate-trap.wasm"),
+      wasm: built("warmgate-trap.wasm"),
       onStart: async (port) => {
         // What becomes of the request that traps is Envoy's business.
         await fetch(`http://127.0.0.1:${port}/v1/models`, {

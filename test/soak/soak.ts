@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { Fleet } from "../../demo/fleet.js";
 import { envoyStats, type Running, waitFor } from "../../demo/processes.js";
+import { ascending, quantile } from "../../demo/quantile.js";
 import { SoakClient } from "./client.js";
 import { makeSamples } from "./traffic.js";
 import { type Check, type Counts, judge, type Window } from "./verdict.js";
@@ -40,9 +41,6 @@ function rssBytes(running: Running): number {
   return match ? Number(match[1]) * 1024 : 0;
 }
 
-const quantile = (sorted: number[], q: number) =>
-  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0;
-
 async function filterStats(fleet: Fleet): Promise<Map<string, number>> {
   const stats = await envoyStats(fleet.adminPort, PREFIX);
   return new Map([...stats].map(([name, value]) => [name.slice(PREFIX.length), value]));
@@ -64,7 +62,7 @@ async function wasmHealth(fleet: Fleet): Promise<{ created: number; failures: st
 
 async function sampleWindow(fleet: Fleet, client: SoakClient, start: number): Promise<Window> {
   const t = client.tally;
-  const sorted = t.latenciesUs.sort((a, b) => a - b);
+  const sorted = ascending(t.latenciesUs);
   t.latenciesUs = [];
   const stats = await filterStats(fleet);
   return {
@@ -76,17 +74,14 @@ async function sampleWindow(fleet: Fleet, client: SoakClient, start: number): Pr
     wasmBytes: (stats.get("memory_bytes") ?? 0) - (stats.get("table_region_bytes") ?? 0),
     tableBytes: stats.get("table_bytes") ?? 0,
     tableEntries: stats.get("table_entries") ?? 0,
-    p50Us: quantile(sorted, 0.5),
-    p99Us: quantile(sorted, 0.99),
+    p50Us: quantile(sorted, 0.5) || 0,
+    p99Us: quantile(sorted, 0.99) || 0,
   };
 }
 
 async function watch(fleet: Fleet, o: SoakOptions, say: (line: string) => void): Promise<SoakResult> {
   say(`soak: starting ${o.pods} simulated pods, the agent and Envoy`);
-  await fleet.startPods();
-  await fleet.startAgent();
-  await fleet.startEnvoy();
-  await fleet.gatewayReady();
+  await fleet.start();
   await waitFor("the workers' first figures", async () =>
     Boolean((await filterStats(fleet)).get("memory_bytes")),
   );
@@ -162,9 +157,6 @@ export async function soak(o: SoakOptions, say: (line: string) => void): Promise
     blocks: 4096,
     seed: o.seed,
     timeScale: TIME_SCALE,
-    bufferSteps: 10_000,
-    gatewayPort: 0,
-    adminPort: 0,
     ...(o.wasm === undefined ? {} : { wasm: o.wasm }),
   });
   try {

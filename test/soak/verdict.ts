@@ -1,5 +1,7 @@
 // What a soak saw, window by window, and what must hold of it.
 
+import { median } from "../../demo/quantile.js";
+
 export interface Window {
   /** Requests that ended so far. */
   requests: number;
@@ -29,11 +31,6 @@ export interface Check {
   ok: boolean;
   /** The figures that say so. */
   saw: string;
-}
-
-export function median(values: number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted.length ? sorted[Math.floor(sorted.length / 2)]! : 0;
 }
 
 /** Medians of a figure over the second and the last tenth of the windows; the first tenth is warm-up. */

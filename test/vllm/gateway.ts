@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { request } from "undici";
 import { stringify } from "yaml";
-import { packageRoot } from "../../agent/package-root.js";
+import { built } from "../../agent/package-root.js";
 import { envoyConfig } from "../../demo/envoy-config.js";
 import { freePorts, type Running, startAgent, startEnvoy, waitFor } from "../../demo/processes.js";
 import { type Engine, MODEL_NAME } from "./engine.js";
@@ -93,7 +93,7 @@ export class Gateway {
           streamPort,
           pods: serving("prefill"),
           prefillPods: roles ? serving("decode") : [],
-          wasm: join(packageRoot(), "build", "warmgate.wasm"),
+          wasm: built("warmgate.wasm"),
           filter: { sessionKey: randomBytes(32).toString("hex"), debugHeaders: "all" },
         }),
         join(folder, "envoy.json"),
