@@ -96,12 +96,13 @@ export class Fleet {
   /** Chooses ports; nothing runs yet. */
   static async create(options: FleetOptions): Promise<Fleet> {
     const fleet = new Fleet(options);
-    const ports = await freePorts(5 + options.pods * 3);
+    // All at once: they are held together while they are chosen, so that they differ.
+    const ports = await freePorts(5 + options.pods * (options.sidecars ? 4 : 3));
     fleet.gatewayPort = options.gatewayPort || ports[0]!;
     fleet.adminPort = options.adminPort || ports[1]!;
     [fleet.controlPort, fleet.agentPort, fleet.streamPort] = ports.slice(2, 5) as [number, number, number];
     fleet.#podPorts = ports.slice(5);
-    if (options.sidecars) fleet.#sidecarPorts = await freePorts(options.pods);
+    if (options.sidecars) fleet.#sidecarPorts = fleet.#podPorts.splice(options.pods * 3);
     return fleet;
   }
 

@@ -65,8 +65,15 @@ async function listening(): Promise<Server | undefined> {
   }
 }
 
+/** So many numbers: a tuple when the count is known. */
+type Ports<N extends number, T extends number[] = []> = number extends N
+  ? number[]
+  : T["length"] extends N
+    ? T
+    : Ports<N, [...T, number]>;
+
 /** `count` free ports of loopback. They are held together while they are chosen, so that they differ. */
-export async function freePorts(count: number): Promise<number[]> {
+export async function freePorts<const N extends number>(count: N): Promise<Ports<N>> {
   const servers: Server[] = [];
   while (servers.length < count) {
     const server = await listening();
@@ -74,7 +81,7 @@ export async function freePorts(count: number): Promise<number[]> {
   }
   const ports = servers.map((s) => (s.address() as { port: number }).port);
   await Promise.all(servers.map((s) => new Promise((done) => s.close(done))));
-  return ports;
+  return ports as Ports<N>;
 }
 
 /** Waits as `waitFor` does for a child that was just started, and ends it when that fails. */

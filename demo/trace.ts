@@ -2,7 +2,8 @@
 // `output_length` and `hash_ids` (blocks of 512 tokens). A hash becomes the same text every time.
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
-import { seeded, type Words, type Workload } from "./workload.js";
+import { seeded } from "../simulate/random.js";
+import type { Words, Workload } from "./workload.js";
 
 /** Tokens that one hash id stands for in Mooncake's traces. */
 const BLOCK_TOKENS = 512;

@@ -1,4 +1,5 @@
 // What is sent: conversations whose turns wait for one another, with text made of plain words from a seed.
+import { seeded } from "../simulate/random.js";
 import { Vocabulary } from "../simulator/vocabulary.js";
 
 /** One user turn: the conversation so far, plus this text, is sent `thinkS` simulated seconds after the last answer. */
@@ -26,17 +27,6 @@ export interface Workload {
   conversations: Conversation[];
   /** Sent, and waited for, before anything is counted. */
   warmUp: Conversation[];
-}
-
-/** mulberry32: a small seeded generator; the same seed gives the same workload on every machine. */
-export function seeded(seed: number): () => number {
-  let a = seed >>> 0;
-  return () => {
-    a = (a + 0x6d2b79f5) | 0;
-    let t = Math.imul(a ^ (a >>> 15), 1 | a);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
 }
 
 /** Words that are one token each when a space stands before them. */

@@ -11,15 +11,19 @@ export interface Random {
   logNormal(mean: number, deviation: number): number;
 }
 
-/** Mulberry32 (T. Ettinger, public domain): enough for workloads, the same on every machine. */
-export function seededRandom(seed: number): Random {
+/** Numbers in [0, 1) by mulberry32 (T. Ettinger, public domain): enough for workloads, the same on every machine. */
+export function seeded(seed: number): () => number {
   let state = seed | 0;
-  const unit = () => {
+  return () => {
     state = (state + 0x6d2b79f5) | 0;
     let t = Math.imul(state ^ (state >>> 15), 1 | state);
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
+}
+
+export function seededRandom(seed: number): Random {
+  const unit = seeded(seed);
   const normal = () => Math.sqrt(-2 * Math.log(1 - unit())) * Math.cos(2 * Math.PI * unit());
   return {
     unit,

@@ -1,7 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
-import { afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
   configFor,
   newStateFolder,
@@ -11,16 +11,11 @@ import {
   type TestPod,
   untilReady,
 } from "./agent-for-test.js";
+import { endedAfterEach } from "./ended-after-each.js";
 import { stored, until } from "./event-publisher.js";
 import { promptTokens } from "./fixtures.js";
 
-const apps: FastifyInstance[] = [];
-const pods: TestPod[] = [];
-
-afterEach(async () => {
-  for (const app of apps.splice(0)) await app.close();
-  for (const pod of pods.splice(0)) await stopPod(pod);
-});
+const { apps, pods } = endedAfterEach();
 
 async function pod(...args: Parameters<typeof startPod>): Promise<TestPod> {
   const made = await startPod(...args);

@@ -8,21 +8,17 @@ import {
   newStateFolder,
   startAgent,
   startPod,
-  stopPod,
   type TestPod,
   untilReady,
 } from "./agent-for-test.js";
+import { endedAfterEach } from "./ended-after-each.js";
 import { stored, until } from "./event-publisher.js";
 import { promptTokens } from "./fixtures.js";
 
+const { apps, pods } = endedAfterEach();
 const open: { close(): unknown }[] = [];
-const apps: FastifyInstance[] = [];
-const pods: TestPod[] = [];
-
 afterEach(async () => {
   for (const thing of open.splice(0)) await thing.close();
-  for (const app of apps.splice(0)) await app.close();
-  for (const pod of pods.splice(0)) await stopPod(pod);
 });
 
 /** An agent whose pods have no event endpoint configured. */

@@ -1,27 +1,14 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FastifyInstance } from "fastify";
-import { afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { scoredOf } from "../../agent/kv/score-request.js";
 import { NEVER_EXACT_FIELDS } from "../../agent/model/never-exact.js";
-import {
-  configFor,
-  newStateFolder,
-  startAgent,
-  startPod,
-  stopPod,
-  type TestPod,
-  untilReady,
-} from "./agent-for-test.js";
+import { configFor, newStateFolder, startAgent, startPod, untilReady } from "./agent-for-test.js";
+import { endedAfterEach } from "./ended-after-each.js";
 import { removed, stored, until } from "./event-publisher.js";
 
-const apps: FastifyInstance[] = [];
-const pods: TestPod[] = [];
-
-afterEach(async () => {
-  for (const app of apps.splice(0)) await app.close();
-  for (const pod of pods.splice(0)) await stopPod(pod);
-});
+const { apps, pods } = endedAfterEach();
 
 async function agentWith(count: number, extra = "", state = newStateFolder()): Promise<FastifyInstance> {
   for (let i = 0; i < count; i++) pods.push(await startPod());

@@ -6,6 +6,7 @@ import { namesOf } from "../../agent/model/model-service.js";
 import { type ProbeResult, probeTemplate } from "../../agent/model/template-prober.js";
 import { loadTokenBytes } from "../../agent/model/token-bytes.js";
 import { edited } from "../../agent/model/turn-program.js";
+import { seeded } from "../../simulate/random.js";
 import { EngineServer, type EngineServerOptions } from "./engine-server.js";
 import { fixturePath } from "./fixtures.js";
 
@@ -13,17 +14,6 @@ const servers: EngineServer[] = [];
 afterEach(async () => {
   for (const server of servers.splice(0)) await server.close();
 });
-
-/** A seeded generator (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 async function probe(options: EngineServerOptions): Promise<ProbeResult> {
   const server = new EngineServer(options);

@@ -1,7 +1,6 @@
 // Bodies of exact size for the bench: chat JSON of 8–40 messages with an escape each 60 bytes and 3 % of the
 // characters beyond ASCII. Seeded, so that a run can be repeated.
-
-import { seeded } from "../../demo/workload.js";
+import { seeded } from "../../simulate/random.js";
 import { renderChatml } from "../wasm/table.js";
 
 export interface BenchBody {

@@ -122,7 +122,7 @@ export async function measureStreams(
   podsArguments: string[],
 ): Promise<StreamFigures> {
   const folder = mkdtempSync(join(tmpdir(), "warmgate-streams-"));
-  const [port] = (await freePorts(1)) as [number];
+  const [port] = await freePorts(1);
   const clients: StreamClient[] = [];
   const pods = spawn("sh", [...raised(streams), ...podsArguments], {
     stdio: ["ignore", "inherit", "inherit", "ipc"],

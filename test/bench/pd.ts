@@ -72,19 +72,8 @@ if (o.streams !== undefined) {
 }
 
 const folder = mkdtempSync(join(tmpdir(), "warmgate-bench-pd-"));
-const ports = await freePorts(10);
-const [on, admin, stream, toPrefill, toDecode, toSidecar, prefill, decode, upAdmin, sidecar] = ports as [
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-];
+const [on, admin, stream, toPrefill, toDecode, toSidecar, prefill, decode, upAdmin, sidecar] =
+  await freePorts(10);
 const addresses = [`127.0.0.1:${decode}`, `127.0.0.1:${prefill}`];
 
 /** The pods: one Envoy that answers by itself, the prefill port with transfer parameters. */

@@ -3,7 +3,8 @@
 import { Agent, type ServerResponse } from "node:http";
 import { afterEach, expect, test } from "vitest";
 import { waitFor } from "../../demo/processes.js";
-import { seeded, Words } from "../../demo/workload.js";
+import { Words } from "../../demo/workload.js";
+import { seeded } from "../../simulate/random.js";
 import { TableServer } from "../bench/table-server.js";
 import { renderChatml } from "../wasm/table.js";
 import { TestGateway } from "./gateway-for-test.js";

@@ -4,7 +4,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Answer, ChatClient } from "../../demo/client.js";
 import { Fleet, MODEL } from "../../demo/fleet.js";
 import { waitFor } from "../../demo/processes.js";
-import { seeded, Words } from "../../demo/workload.js";
+import { Words } from "../../demo/workload.js";
+import { seeded } from "../../simulate/random.js";
 
 let fleet: Fleet;
 let tenants: ChatClient[];

@@ -6,11 +6,11 @@ import { connect } from "node:http2";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { waitFor } from "../../demo/processes.js";
 import { ascending, quantile } from "../../demo/quantile.js";
+import { chat } from "../wasm/table.js";
 import { ControlsGateway } from "./controls-gateway.js";
 import type { Answer } from "./post.js";
 import type { Seen } from "./upstream.js";
 
-const chat = (content: string, model = "m") => ({ model, messages: [{ role: "user", content }] });
 const sha = (text: string) => createHash("sha256").update(text).digest("hex");
 const trusted = { authorization: "Bearer t" };
 const callers = { tokens: [sha("t")] };
@@ -173,7 +173,7 @@ describe("the queue", () => {
     const running = [gateway.send(chat("a")), gateway.send(chat("b"))];
     await waitFor("both run", async () => held.length === 2);
     const long = "y".repeat(150_000);
-    const waiting = [gateway.send(chat(long, "public")), gateway.send(chat("short"))];
+    const waiting = [gateway.send(chat(long, { model: "public" })), gateway.send(chat("short"))];
     await queued(2);
     const leaving = new AbortController();
     const left = gateway.send(chat("never"), {}, leaving.signal).catch(() => null);

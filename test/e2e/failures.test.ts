@@ -3,7 +3,8 @@ import { afterEach, describe, expect, test } from "vitest";
 import { type Answer, ChatClient, type ChatMessage } from "../../demo/client.js";
 import { Fleet, type FleetOptions, MODEL } from "../../demo/fleet.js";
 import { envoyStats, startAgent, waitFor } from "../../demo/processes.js";
-import { seeded, Words } from "../../demo/workload.js";
+import { Words } from "../../demo/workload.js";
+import { seeded } from "../../simulate/random.js";
 
 const words = new Words();
 let fleet: Fleet;

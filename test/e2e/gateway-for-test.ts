@@ -30,7 +30,7 @@ export class TestGateway {
     pods: string[],
     { filter, workers, configure = envoyConfig, ...options }: Options = {},
   ): Promise<TestGateway> {
-    const [gatewayPort, adminPort, streamPort] = (await freePorts(3)) as [number, number, number];
+    const [gatewayPort, adminPort, streamPort] = await freePorts(3);
     const folder = mkdtempSync(join(tmpdir(), "warmgate-gateway-"));
     try {
       const config = configure(

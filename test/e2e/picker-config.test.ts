@@ -10,9 +10,15 @@ import { parseConfig } from "../../agent/config/load.js";
 import { replay } from "../../agent/decisions/replay.js";
 import { loadPlugins } from "../../agent/load/column-plugins.js";
 import { waitFor } from "../../demo/processes.js";
-import { newStateFolder, startAgent, untilReady } from "../agent/agent-for-test.js";
-import { EngineServer } from "../agent/engine-server.js";
-import { EventPublisher, stored } from "../agent/event-publisher.js";
+import {
+  newStateFolder,
+  startAgent,
+  startPod,
+  stopPod,
+  type TestPod,
+  untilReady,
+} from "../agent/agent-for-test.js";
+import { stored } from "../agent/event-publisher.js";
 import { fixturePath } from "../agent/fixtures.js";
 import {
   activeRequestScorer,
@@ -83,8 +89,7 @@ interface State {
   kvUsage: number;
 }
 
-const engines: EngineServer[] = [];
-const publishers: EventPublisher[] = [];
+const pods: TestPod[] = [];
 const upstreams: Upstream[] = [];
 const folder = newStateFolder();
 let app: FastifyInstance;
@@ -93,16 +98,12 @@ let gateway: TestGateway;
 beforeAll(async () => {
   const rows: string[] = [];
   for (let i = 0; i < 3; i++) {
-    const engine = new EngineServer();
-    const publisher = new EventPublisher();
+    const pod = await startPod();
     const upstream = await Upstream.start();
-    const metricsPort = await engine.listen();
-    await publisher.bind();
     rows.push(
-      `      - {name: pod-${i}, labels: {tier: "${i}"}, address: "${upstream.address}", metricsPort: ${metricsPort}, events: "${publisher.events}", replay: "${publisher.replay}"}`,
+      `      - {name: pod-${i}, labels: {tier: "${i}"}, address: "${upstream.address}", metricsPort: ${pod.port}, events: "${pod.events.events}", replay: "${pod.events.replay}"}`,
     );
-    engines.push(engine);
-    publishers.push(publisher);
+    pods.push(pod);
     upstreams.push(upstream);
   }
   const module = join(folder, "price.mjs");
@@ -137,7 +138,7 @@ afterAll(async () => {
   await gateway?.stop();
   await app?.close();
   for (const upstream of upstreams) upstream.stop();
-  await Promise.all([...engines.map((e) => e.close()), ...publishers.map((p) => p.close())]);
+  await Promise.all(pods.map(stopPod));
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -181,7 +182,7 @@ let nextHash = 1n;
 async function cache(pod: number, prompt: string): Promise<number> {
   const tokens = promptTokens(prompt);
   const count = Math.floor(tokens.length / 16);
-  await publishers[pod]!.publish([
+  await pods[pod]!.events.publish([
     stored({
       hashes: Array.from({ length: count }, () => nextHash++),
       parent: null,
@@ -195,7 +196,7 @@ async function cache(pod: number, prompt: string): Promise<number> {
 /** Gives the pods their metrics and waits until gateways have them: every pod was read, and its frame was sent. */
 async function force(states: State[]): Promise<void> {
   states.forEach(({ waiting, running, kvUsage }, i) => {
-    engines[i]!.options.metrics = [
+    pods[i]!.http.options.metrics = [
       `vllm:num_requests_running ${running}`,
       `vllm:num_requests_waiting ${waiting}`,
       `vllm:kv_cache_usage_perc ${kvUsage}`,
@@ -341,7 +342,7 @@ test("a scraper's metric, a module's column and expressions over both choose the
   };
   const gpu = (loads: number[]) =>
     loads.forEach((load, i) => {
-      engines[i]!.options.metrics =
+      pods[i]!.http.options.metrics =
         `vllm:num_requests_running 0\ngpu_load{kind="compute"} ${load}\ngpu_load{kind="copy"} 1000\n`;
     });
   const expression = (of: string) => ({ type: "expression-scorer", parameters: { expression: of } });

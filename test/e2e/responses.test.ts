@@ -1,7 +1,8 @@
 // What a client reads off an answer, through a real Envoy with an agent and simulated pods.
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Fleet, MODEL } from "../../demo/fleet.js";
-import { seeded, Words } from "../../demo/workload.js";
+import { Words } from "../../demo/workload.js";
+import { seeded } from "../../simulate/random.js";
 
 let fleet: Fleet;
 const text = new Words().text(900, seeded(3));

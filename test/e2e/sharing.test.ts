@@ -3,7 +3,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { ChatClient } from "../../demo/client.js";
 import { Fleet, MODEL } from "../../demo/fleet.js";
 import { envoyStats, waitFor } from "../../demo/processes.js";
-import { seeded, Words } from "../../demo/workload.js";
+import { Words } from "../../demo/workload.js";
+import { seeded } from "../../simulate/random.js";
 import { TestGateway } from "./gateway-for-test.js";
 
 let fleet: Fleet;

@@ -25,6 +25,21 @@ export interface Reading {
   wrong: string | null;
 }
 
+/** An event that says nothing. */
+export const NOTHING: PlainEvent = {
+  tag: "",
+  hashes: [],
+  parent: null,
+  tokens: [],
+  blockSize: 0,
+  loraId: null,
+  loraName: null,
+  medium: null,
+  extraKeys: null,
+  group: null,
+  specKind: null,
+};
+
 class Wrong extends Error {}
 
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -153,20 +168,7 @@ class Tree {
 }
 
 function event(value: Value): PlainEvent {
-  const seen: PlainEvent & { salt: string | null } = {
-    tag: "",
-    hashes: [],
-    parent: null,
-    tokens: [],
-    blockSize: 0,
-    loraId: null,
-    loraName: null,
-    medium: null,
-    extraKeys: null,
-    group: null,
-    specKind: null,
-    salt: null,
-  };
+  const seen: PlainEvent & { salt: string | null } = { ...NOTHING, salt: null };
   if (Array.isArray(value)) {
     if (value.length > 0) seen.tag = text(value[0]!);
     const names = FIELDS[seen.tag] ?? [];

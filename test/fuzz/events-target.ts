@@ -3,7 +3,7 @@
 // fault, and a fault must be a MsgpackError.
 import { decodeBatch, type EventSink } from "../../agent/kv/event-decoder.js";
 import { MsgpackError } from "../../agent/kv/msgpack-reader.js";
-import { type PlainEvent, type Reading, readPayload } from "./events-oracle.js";
+import { NOTHING, type PlainEvent, type Reading, readPayload } from "./events-oracle.js";
 import { MsgpackWriter, type Value } from "./msgpack-writer.js";
 import { Random } from "./random.js";
 import { Fault, printable, type Target } from "./target.js";
@@ -65,20 +65,6 @@ class Kept implements EventSink {
     this.events.push({ ...NOTHING, tag });
   }
 }
-
-const NOTHING: PlainEvent = {
-  tag: "",
-  hashes: [],
-  parent: null,
-  tokens: [],
-  blockSize: 0,
-  loraId: null,
-  loraName: null,
-  medium: null,
-  extraKeys: null,
-  group: null,
-  specKind: null,
-};
 
 export class EventsTarget implements Target {
   readonly name = "events";

@@ -1,7 +1,8 @@
 // Prefill/decode through the captured gateway with our manifests applied: a real Envoy, a real agent, simulated pods.
 import { afterEach, expect, test } from "vitest";
 import { Fleet, MODEL } from "../../demo/fleet.js";
-import { seeded, Words } from "../../demo/workload.js";
+import { Words } from "../../demo/workload.js";
+import { seeded } from "../../simulate/random.js";
 import { ourGateway, runnable } from "./our-gateway.js";
 
 const words = new Words();

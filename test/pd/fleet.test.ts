@@ -1,7 +1,8 @@
 // Prefill/decode with a real agent, a real Envoy and simulated pods that move blocks as vLLM does.
 import { afterEach, expect, test } from "vitest";
 import { Fleet, MODEL } from "../../demo/fleet.js";
-import { seeded, Words } from "../../demo/workload.js";
+import { Words } from "../../demo/workload.js";
+import { seeded } from "../../simulate/random.js";
 
 const words = new Words();
 const random = seeded(11);

@@ -5,9 +5,10 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { envoyStats, waitFor } from "../../demo/processes.js";
 import { TableServer } from "../bench/table-server.js";
 import { TestGateway } from "../e2e/gateway-for-test.js";
+import { chat } from "../wasm/table.js";
 import { podRow } from "../wasm/wire-for-test.js";
 import { answering, dying, FaultyPod, hanging, healthy } from "./pods.js";
-import { chat, long, parameters, splitting } from "./split-host.js";
+import { long, parameters, splitting } from "./split-host.js";
 
 const decodes = [new FaultyPod(), new FaultyPod()];
 const prefills = [new FaultyPod(), new FaultyPod()];

@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { BodyRules, GenerationBody } from "../../sidecar/generation-body.js";
-import { bodyOf, chat, good, long, parameters, type Split, send, split } from "./split-host.js";
+import { chat } from "../wasm/table.js";
+import { bodyOf, good, long, parameters, type Split, send, split } from "./split-host.js";
 
 let s: Split;
 beforeAll(async () => {

@@ -66,11 +66,6 @@ export async function split(
 
 export const long = (seed: string, bytes = 2000) =>
   `${seed} `.repeat(Math.ceil(bytes / (seed.length + 1))).slice(0, bytes);
-export const chat = (content: string, more: object = {}) => ({
-  model: "m",
-  messages: [{ role: "user", content }],
-  ...more,
-});
 
 /** Sends a body as a client does, headers first. */
 export function send(

@@ -1,9 +1,9 @@
 // Prefill on another pod, under the strict mock host: every way a split goes, and what it leaves behind.
 import { describe, expect, test } from "vitest";
 import { CONTINUE, STOP } from "../wasm/host.js";
+import { chat } from "../wasm/table.js";
 import {
   bodyOf,
-  chat,
   DECODE_PODS,
   DESTINATION,
   good,

@@ -3,7 +3,8 @@ import { Agent, type IncomingMessage, request } from "node:http";
 import { afterEach, expect, test } from "vitest";
 import { Fleet, MODEL } from "../../demo/fleet.js";
 import { startAgent, waitFor } from "../../demo/processes.js";
-import { seeded, Words } from "../../demo/workload.js";
+import { Words } from "../../demo/workload.js";
+import { seeded } from "../../simulate/random.js";
 
 /** What a change of policy may take to reach a worker, ms. */
 const LIVE_MS = 1000;

@@ -6,28 +6,21 @@ import type { FastifyInstance } from "fastify";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { DEFAULT_POLICY } from "../../agent/policy/document.js";
-import {
-  configFor,
-  newStateFolder,
-  startAgent,
-  startPod,
-  stopPod,
-  type TestPod,
-} from "../agent/agent-for-test.js";
+import { configFor, newStateFolder, startAgent, startPod, type TestPod } from "../agent/agent-for-test.js";
+import { endedAfterEach } from "../agent/ended-after-each.js";
 import { schedulingOf } from "../wasm/table.js";
 
 const URL = "/api/v1/policy";
-const apps: FastifyInstance[] = [];
+const { apps, pods } = endedAfterEach();
 let pod: TestPod;
 let state: string;
 
 beforeEach(async () => {
   pod = await startPod();
+  pods.push(pod);
   state = newStateFolder();
 });
-afterEach(async () => {
-  for (const app of apps.splice(0)) await app.close();
-  await stopPod(pod);
+afterEach(() => {
   rmSync(state, { recursive: true, force: true });
 });
 

@@ -1,19 +1,9 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { freshTokens, post, type RunningPod, startPod } from "./pod-harness.js";
+import { afterAll, describe, expect, it } from "vitest";
+import { chat, freshTokens, post, startPod } from "./pod-harness.js";
 
-let running: RunningPod;
-let url: string;
+const { url, pod, stop } = await startPod();
+afterAll(stop);
 
-beforeAll(async () => {
-  running = await startPod();
-  url = running.url;
-});
-afterAll(() => running.stop());
-
-const chat = (content: unknown, more: object = {}): object => ({
-  messages: [{ role: "user", content }],
-  ...more,
-});
 const usageOf = async (body: object) => (await post(`${url}/v1/completions`, body)).json.usage;
 
 describe("usage", () => {
@@ -63,7 +53,7 @@ describe("chat completions", () => {
     expect(json.usage.completion_tokens).toBe(20);
     expect(json.choices[0]).toMatchObject({ index: 0, finish_reason: "stop" });
     expect(json.choices[0].message.role).toBe("assistant");
-    expect(running.pod.tokenizer.encode(json.choices[0].message.content).length).toBe(19);
+    expect(pod.tokenizer.encode(json.choices[0].message.content).length).toBe(19);
   });
 
   it("generates 16 tokens when not told how many", async () => {

@@ -1,19 +1,8 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { post, type RunningPod, startPod } from "./pod-harness.js";
+import { afterAll, describe, expect, it } from "vitest";
+import { chat, post, startPod } from "./pod-harness.js";
 
-let running: RunningPod;
-let url: string;
-
-beforeAll(async () => {
-  running = await startPod();
-  url = running.url;
-});
-afterAll(() => running.stop());
-
-const chat = (content: unknown, more: object = {}): object => ({
-  messages: [{ role: "user", content }],
-  ...more,
-});
+const { url, stop } = await startPod();
+afterAll(stop);
 
 describe("tokenizer endpoints", () => {
   it("tokenizes a prompt with the begin-of-text token unless told not to", async () => {

@@ -56,6 +56,12 @@ export async function startPod(options: Partial<PodOptions> = {}): Promise<Runni
 /** Whatever JSON holds; answers have as many shapes as tests. */
 type Json = ReturnType<typeof JSON.parse>;
 
+/** A chat with one message. */
+export const chat = (content: unknown, more: object = {}): object => ({
+  messages: [{ role: "user", content }],
+  ...more,
+});
+
 /** Posts JSON and reads JSON. */
 export async function post(
   url: string,

@@ -1,21 +1,10 @@
 import { once } from "node:events";
 import { request as httpRequest } from "node:http";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { post, postStream, type RunningPod, startPod } from "./pod-harness.js";
+import { afterAll, describe, expect, it } from "vitest";
+import { chat, post, postStream, startPod } from "./pod-harness.js";
 
-let running: RunningPod;
-let url: string;
-
-beforeAll(async () => {
-  running = await startPod();
-  url = running.url;
-});
-afterAll(() => running.stop());
-
-const chat = (content: unknown, more: object = {}): object => ({
-  messages: [{ role: "user", content }],
-  ...more,
-});
+const { url, stop } = await startPod();
+afterAll(stop);
 
 describe("streams", () => {
   it("starts with the role, gives one token per event, ends with reason, usage and [DONE]", async () => {

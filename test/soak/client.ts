@@ -1,20 +1,12 @@
 // Keeps connections busy with the soak's traffic, one request at a time on each, and checks every answer's status. A
 // client that leaves early destroys its connection and comes back with a new one.
 import { connect, type Socket } from "node:net";
-import { seeded } from "../../demo/workload.js";
-import { type Leave, number, type Sample } from "./traffic.js";
 
-export interface Tally {
-  /** Requests begun. */
-  sent: number;
-  /** Whole answers with the status they must have. */
-  answered: number;
-  refused: number;
-  reserved: number;
-  /** Left early by the client. */
-  aborted: number;
-  /** Other answers, or none. */
-  failed: number;
+import { seeded } from "../../simulate/random.js";
+import { type Leave, number, type Sample } from "./traffic.js";
+import type { Counts } from "./verdict.js";
+
+export interface Tally extends Counts {
   firstFailure: string;
   /** Latencies of the current window in µs. */
   latenciesUs: number[];

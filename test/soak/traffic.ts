@@ -1,7 +1,9 @@
 // The soak's traffic: ready-made HTTP/1.1 requests of every kind that clients send, right and wrong ones, each with the
 // answer it must get. A serial number is patched into most bodies, so that no two prompts are the same.
+
 import { MODEL } from "../../demo/fleet.js";
-import { seeded, Words } from "../../demo/workload.js";
+import { Words } from "../../demo/workload.js";
+import { seeded } from "../../simulate/random.js";
 
 /** How a client leaves early: in the middle of its body, before the answer, or in the middle of the answer. */
 export type Leave = "body" | "wait" | "answer" | null;

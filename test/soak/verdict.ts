@@ -18,11 +18,15 @@ export interface Window {
 }
 
 export interface Counts {
+  /** Requests begun. */
   sent: number;
+  /** Whole answers with the status they must have. */
   answered: number;
   refused: number;
   reserved: number;
+  /** Left early by the client. */
   aborted: number;
+  /** Other answers, or none. */
   failed: number;
 }
 

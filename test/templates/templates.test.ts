@@ -10,6 +10,7 @@ import {
   recheckTemplate,
 } from "../../agent/model/template-prober.js";
 import { SHAPE } from "../../agent/model/turn-program.js";
+import { seeded } from "../../simulate/random.js";
 import { byteTokens } from "../wasm/wire-for-test.js";
 import { Core } from "./core.js";
 import { TEMPLATES, type TemplateName, TemplatePod } from "./pod.js";
@@ -18,17 +19,6 @@ const pod = new TemplatePod();
 const core = new Core();
 beforeAll(() => pod.start(), 300_000);
 afterAll(() => pod.stop());
-
-/** A seeded generator (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 const learned = new Map<TemplateName, Promise<{ renderer: PromptRenderer; result: ProbeResult }>>();
 function learn(name: TemplateName) {

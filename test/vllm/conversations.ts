@@ -149,14 +149,3 @@ export class Conversation {
     return words.join(this.#random() < 0.2 ? "\n" : " ") + (this.#random() < 0.2 ? " \n" : "");
   }
 }
-
-/** Random numbers in [0, 1) from a seed (mulberry32). */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}

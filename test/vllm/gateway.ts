@@ -44,12 +44,7 @@ export class Gateway {
     const at = (i: number) => addresses?.[i] ?? `127.0.0.1:${engines[i]!.options.port}`;
     const serving = (role: string) => engines.flatMap((_, i) => (roles?.[i] === role ? [] : [at(i)]));
     mkdirSync(join(folder, "state"), { recursive: true });
-    const [gatewayPort, adminPort, agentPort, streamPort] = (await freePorts(4)) as [
-      number,
-      number,
-      number,
-      number,
-    ];
+    const [gatewayPort, adminPort, agentPort, streamPort] = await freePorts(4);
     const file = join(folder, "warmgate.yaml");
     writeFileSync(
       file,

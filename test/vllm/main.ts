@@ -7,8 +7,9 @@ import { join } from "node:path";
 import { loadTokenBytes } from "../../agent/model/token-bytes.js";
 import { packageRoot } from "../../agent/package-root.js";
 import { freePorts, waitFor } from "../../demo/processes.js";
+import { seeded } from "../../simulate/random.js";
 import { GatewayClient } from "./client.js";
-import { seeded } from "./conversations.js";
+
 import { Engine, killEngines, MODEL_NAME } from "./engine.js";
 import { Gateway } from "./gateway.js";
 import { describe, type Judged, judge, summarize } from "./judge.js";

@@ -7,7 +7,8 @@ import { isDeepStrictEqual } from "node:util";
 import { request } from "undici";
 import { packageRoot } from "../../agent/package-root.js";
 import { freePorts, startSidecar, waitFor } from "../../demo/processes.js";
-import { seeded } from "./conversations.js";
+import { seeded } from "../../simulate/random.js";
+
 import { Engine } from "./engine.js";
 import { Gateway } from "./gateway.js";
 import { type Asked, askPrompt, controlPrompts, type Prompt, prompts } from "./transfer-prompts.js";

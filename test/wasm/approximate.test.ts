@@ -1,14 +1,9 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { Host, type Request } from "./host.js";
-import { renderChatml, TestAgent } from "./table.js";
+import { chat, renderChatml, TestAgent } from "./table.js";
 
 const configuration = { debugHeaders: "all" };
 const long = (seed: string, bytes = 4000) => `${seed} `.repeat(Math.ceil(bytes / (seed.length + 1)));
-const chat = (content: unknown, more: object = {}) => ({
-  model: "m",
-  messages: [{ role: "user", content }],
-  ...more,
-});
 const ADDRESS = "10.0.0.1:8000";
 
 let agent: TestAgent;

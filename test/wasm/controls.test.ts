@@ -3,13 +3,12 @@ import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import type { Callers, RuleInput } from "../../agent/policy/request-rules.js";
 import { type Headers, Host, type Request, STOP } from "./host.js";
-import { renderChatml, TestAgent } from "./table.js";
+import { chat, renderChatml, TestAgent } from "./table.js";
 
 const configuration = { debugHeaders: "trusted" };
 const DESTINATION = "x-gateway-destination-endpoint";
 const TIMEOUT = "x-envoy-upstream-rq-timeout-ms";
 const RETRIES = "x-envoy-max-retries";
-const chat = (content: string, model = "m") => ({ model, messages: [{ role: "user", content }] });
 const words = (seed: string, bytes = 4000) =>
   `${seed} `.repeat(Math.ceil(bytes / (seed.length + 1))).slice(0, bytes);
 const sha = (text: string) => createHash("sha256").update(text).digest("hex");
@@ -344,8 +343,8 @@ describe("another model", () => {
     const counts = new Map<string, number>();
     for (let i = 0; i < 400; i++) {
       const session: Headers = [["x-session-id", `s${i}`]];
-      const one = host.chat(chat(`turn one of ${i}`, "public"), session);
-      const two = host.chat(chat(`turn two of ${i}`, "public"), session);
+      const one = host.chat(chat(`turn one of ${i}`, { model: "public" }), session);
+      const two = host.chat(chat(`turn two of ${i}`, { model: "public" }), session);
       const model = JSON.parse(sent(one)).model;
       expect(JSON.parse(sent(two)).model).toBe(model);
       counts.set(model, (counts.get(model) ?? 0) + 1);
@@ -355,14 +354,14 @@ describe("another model", () => {
     // 400 draws at 1/4: a binomial's 5 sigma is 43.
     expect([...counts.keys()].sort()).toEqual(["m", "n"]);
     expect(Math.abs(counts.get("n")! - 100)).toBeLessThan(44);
-    expect(served(host.chat(chat("x", "m")))).toBe(true);
+    expect(served(host.chat(chat("x")))).toBe(true);
   });
 
   test("is refused with 413 when the body is longer than what is read", async () => {
     const { host } = await names({
       requests: { rewrites: [{ model: "public", targets: [{ model: "m" }] }] },
     });
-    const r = host.chat(chat(words("big", 600_000), "public"));
+    const r = host.chat(chat(words("big", 600_000), { model: "public" }));
     expect(r.reply?.status).toBe(413);
     expect(JSON.parse(r.reply!.body).error.code).toBe("body_too_large_to_rewrite");
   });

@@ -2,9 +2,8 @@
 import { expect, test } from "vitest";
 import type { Decision } from "../../agent/decisions/record.js";
 import { Host } from "./host.js";
-import { renderChatml, TestAgent } from "./table.js";
+import { chat, renderChatml, TestAgent } from "./table.js";
 
-const chat = (content: string) => ({ model: "m", messages: [{ role: "user", content }] });
 const configuration = { debugHeaders: "none" };
 
 async function gateway(sampleRate: number, pods = 3) {

@@ -11,9 +11,8 @@ import { decisionsView } from "../../agent/decisions/view.js";
 import { packageRoot } from "../../agent/package-root.js";
 import { seededRandom } from "../../simulate/random.js";
 import { type Headers, Host, type Request } from "./host.js";
-import { policy, renderChatml, schedulingOf, TestAgent } from "./table.js";
+import { chat, policy, renderChatml, schedulingOf, TestAgent } from "./table.js";
 
-const chat = (content: string) => ({ model: "m", messages: [{ role: "user", content }] });
 const ref = (...types: string[]) => types.map((pluginRef) => ({ pluginRef }));
 const profile = (plugins: { type: string; parameters?: object }[], ...more: object[]) => ({
   plugins,

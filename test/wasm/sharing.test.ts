@@ -4,10 +4,9 @@ import { SharedLoad } from "../../agent/table/shared-load.js";
 import type { Share } from "../../agent/wire.js";
 import { waitFor } from "../../demo/processes.js";
 import { Host, type Request } from "./host.js";
-import { TestAgent } from "./table.js";
+import { chat, TestAgent } from "./table.js";
 
 const DESTINATION = "x-gateway-destination-endpoint";
-const chat = (content: string) => ({ model: "m", messages: [{ role: "user", content }] });
 const pod = (r: Request) => r.header(DESTINATION)!.split(",")[0]!;
 let shared: SharedLoad | null = null;
 afterEach(() => shared?.stop());

@@ -38,6 +38,13 @@ export const chatml: TemplateProgram = {
   ...PLAIN_ONLY,
 };
 
+/** Body of a chat with one message. */
+export const chat = <Content>(content: Content, more: object = {}) => ({
+  model: "m",
+  messages: [{ role: "user", content }],
+  ...more,
+});
+
 /** What a ChatML server renders. */
 export function renderChatml(messages: { role: string; content: string }[]): Uint8Array {
   return text.encode(
