@@ -37,14 +37,10 @@ export interface EnvoyConfigOptions {
   /** The filter's own configuration; agentCluster is filled in. */
   filter: {
     sessionKey: string;
-    token?: string;
-    mode?: "body" | "headers";
     debugHeaders?: "all" | "trusted" | "none";
-    bodyReadBytes?: number;
     /** Records how long each callback takes. */
     timeCallbacks?: boolean;
     bodyLimitBytes?: number;
-    sessionCookie?: string;
   };
   /** false leaves out allow_on_headers_stop_iteration: a wrong installation, for tests of the watchdog. */
   allowStop?: boolean;

@@ -47,7 +47,7 @@ export function summarize(played: Played[], timeScale: number): RunSummary {
   };
 }
 
-export interface PredictionSummary {
+interface PredictionSummary {
   requests: number;
   withinOneBlock: number;
   over: number;

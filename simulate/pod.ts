@@ -4,7 +4,7 @@ import { type Engine, stepSeconds } from "./engine.js";
 import type { SimRequest } from "./request.js";
 
 /** What a pod tells of its requests, at the end of a step. */
-export interface PodListener<T> {
+interface PodListener<T> {
   /** The prompt's first admission: how many of its tokens were cached. */
   admitted(tag: T, cachedTokens: number): void;
   firstToken(tag: T, now: number): void;

@@ -24,7 +24,7 @@ export interface Summary {
   seconds: number;
 }
 
-export interface Spread {
+interface Spread {
   mean: number;
   p50: number;
   p90: number;
@@ -63,7 +63,7 @@ export function summarize({ policy, outcomes, pods, seconds }: RunResult): Summa
 }
 
 /** Mean and percentiles by nearest rank; zeros when there is nothing. */
-export function spreadOf(values: number[]): Spread {
+function spreadOf(values: number[]): Spread {
   const sorted = [...values].sort((a, b) => a - b);
   const at = (share: number) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0;
   const mean = sorted.length > 0 ? sorted.reduce((a, b) => a + b, 0) / sorted.length : 0;

@@ -8,7 +8,7 @@ import { seededRandom } from "./random.js";
 import type { Load, SimRequest } from "./request.js";
 import { type Dispatch, Router } from "./router.js";
 
-export interface RunOptions {
+interface RunOptions {
   engine: Engine;
   pods: number;
   /** Gateways; each request meets one of them at random. */

@@ -2,7 +2,7 @@
 import { encode } from "@msgpack/msgpack";
 import { Publisher, Router } from "zeromq";
 
-export interface StoredEvent {
+interface StoredEvent {
   hashes: bigint[];
   parent: bigint | null;
   tokens: number[];

@@ -34,7 +34,7 @@ export function recordedJson(
 }
 
 /** What answers hold of which tests look at something. */
-export interface RecordedAnswer {
+interface RecordedAnswer {
   tokens?: number[];
   token_ids?: number[];
   prompt?: string;
@@ -49,8 +49,6 @@ export interface Recorded {
   request: Record<string, unknown> | null;
   status: number;
   response: RecordedAnswer;
-  /** In pd-nixl.json: P for the prefill pod, D for the decode pod. */
-  url_role?: "P" | "D";
   /** Messages of events.bin before the request, and after its answer. */
   event_msgs: [number, number];
 }

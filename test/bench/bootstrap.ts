@@ -14,7 +14,7 @@ export interface Listener {
   filter_chains: { filters: { typed_config: ConnectionManager }[] }[];
 }
 
-export interface Bootstrap {
+interface Bootstrap {
   static_resources: {
     /** The gateway's comes first. */
     listeners: [Listener, ...Listener[]];

@@ -10,8 +10,8 @@ export const TOKENIZER = join(packageRoot(), "test", "fixtures", "vllm", "model-
 
 /** Tokens of a KV block, blocks of a prompt and of its answer: a tenth of the blocks comes from decode steps. */
 export const BLOCK_TOKENS = 16;
-export const PROMPT_BLOCKS = 54;
-export const DECODE_BLOCKS = 6;
+const PROMPT_BLOCKS = 54;
+const DECODE_BLOCKS = 6;
 export const SEQUENCE_BLOCKS = PROMPT_BLOCKS + DECODE_BLOCKS;
 
 /** Tokens at the beginning of a sequence that make it another one. */

@@ -20,7 +20,7 @@ const TICK_MS = 10;
 const HELD = 200;
 const MARKER_MS = 50;
 
-export interface FanoutFigures {
+interface FanoutFigures {
   eventToWorkerMs: Quantiles;
   /** Markers that reached every worker, of those sent. */
   markers: { sent: number; everywhere: number };

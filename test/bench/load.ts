@@ -1,7 +1,7 @@
 // Load from one process over raw sockets: requests are ready-made bytes, answers are only measured for their length.
 import { connect, type Socket } from "node:net";
 
-export interface LoadResult {
+interface LoadResult {
   requests: number;
   failed: number;
   /** Status line or error of the first failed request. */

@@ -24,7 +24,7 @@ const raised = (streams: number) => [
 const EVENT = 'data: {"choices":[{"delta":{"content":"word"}}]}\n\n';
 const END = "data: [DONE]\n\n";
 
-export interface StreamFigures {
+interface StreamFigures {
   streams: number;
   /** Streams whose events all came, in order, to their end. */
   whole: number;

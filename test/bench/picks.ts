@@ -29,7 +29,7 @@ export interface PickRow {
   rps: number;
 }
 
-export interface PicksOptions {
+interface PicksOptions {
   server: TableServer;
   bodies: BenchBody[];
   requests: Buffer[];

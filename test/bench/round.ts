@@ -6,7 +6,7 @@ import { load } from "./load.js";
 export const round1 = (v: number): number => Math.round(v * 10) / 10;
 export const round2 = (v: number): number => Math.round(v * 100) / 100;
 
-export interface Rounds {
+interface Rounds {
   /** Worker CPU a request in µs, one value a round. */
   cpuUs: Record<Row, number[]>;
   /** Requests a second as the client saw them. */

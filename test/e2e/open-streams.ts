@@ -3,7 +3,7 @@ import { type ClientRequest, type IncomingMessage, request } from "node:http";
 import { MODEL } from "../../demo/fleet.js";
 
 /** How a stream ended. */
-export interface StreamEnd {
+interface StreamEnd {
   /** The answer came to its [DONE], and the connection was whole until then. */
   complete: boolean;
   /** completion_tokens of its usage, 0 without. */

@@ -83,7 +83,7 @@ export async function sendHttp1(port: number, bytes: Buffer): Promise<Answer> {
   }
 }
 
-export interface Http2Request {
+interface Http2Request {
   path: string;
   /** Sent as one DATA frame or more; null ends the stream at its headers. */
   body: Buffer | null;

@@ -4,7 +4,7 @@
 
 export const OK = 0;
 export const MALFORMED = 1;
-export const NOT_OBJECT = 2;
+const NOT_OBJECT = 2;
 export const TOO_DEEP = 3;
 export const EMPTY = 4;
 

@@ -21,7 +21,7 @@ const STRIPS: Strip[] = ["raw", "both", "left", "right"];
 const BODIES = 6;
 
 /** A template blob of random joints; literals may overlap, be empty or be missing. */
-export class RandomTemplate {
+class RandomTemplate {
   readonly blob = new Uint8Array(TEMPLATE_BYTES);
   readonly #view = new DataView(this.blob.buffer);
   size = 0;

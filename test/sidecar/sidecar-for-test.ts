@@ -89,7 +89,7 @@ export interface Answer {
   broken: boolean;
 }
 
-export interface Ask {
+interface Ask {
   path?: string;
   method?: string;
   headers?: http.OutgoingHttpHeaders;

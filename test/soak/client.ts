@@ -6,7 +6,7 @@ import { seeded } from "../../simulate/random.js";
 import { type Leave, number, type Sample } from "./traffic.js";
 import type { Counts } from "./verdict.js";
 
-export interface Tally extends Counts {
+interface Tally extends Counts {
   firstFailure: string;
   /** Latencies of the current window in µs. */
   latenciesUs: number[];

@@ -26,7 +26,7 @@ export interface SoakOptions {
   onStart?: (port: number) => Promise<void>;
 }
 
-export interface SoakResult {
+interface SoakResult {
   seconds: number;
   counts: Counts;
   firstFailure: string;

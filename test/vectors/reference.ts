@@ -144,7 +144,7 @@ export function digestOf(frames: Uint8Array[]): bigint {
   return frames.reduce((before, frame) => chain(before, word(frame, 40), A1), 0n);
 }
 
-export interface TableImage {
+interface TableImage {
   /** Hash → pods and tokens. */
   entries: Map<bigint, { pods: number[]; tokens: number }>;
   sections: { kind: number; payload: Uint8Array }[];

@@ -1,7 +1,7 @@
 // Traffic that is hard to predict: shared beginnings, generated text sent back, every request shape that is scheduled.
 
 export const KINDS = ["chat", "parts", "unicode", "tools", "salt", "completion"] as const;
-export type Kind = (typeof KINDS)[number];
+type Kind = (typeof KINDS)[number];
 
 type Message = { role: string; content: string | { type: "text"; text: string }[] };
 

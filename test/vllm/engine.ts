@@ -12,7 +12,7 @@ const MAX_LENGTH = 2048;
 /** Three processes import torch; on a busy machine of two cores that takes minutes. */
 const START_MS = 600_000;
 
-export interface EngineOptions {
+interface EngineOptions {
   name: string;
   /** Folder of the installed vLLM. */
   home: string;

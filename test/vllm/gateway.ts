@@ -15,7 +15,7 @@ const READY_MS = 180_000;
 const PROBES = 12;
 
 /** What is asked of a gateway beside its pods. */
-export interface GatewayOptions {
+interface GatewayOptions {
   /** Role of each pod; all do both when absent. */
   roles?: ("prefill" | "decode")[];
   /** ip:port of each pod, where it is not the engine's own. */

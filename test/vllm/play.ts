@@ -13,7 +13,7 @@ export interface Played {
   index: number;
 }
 
-export interface PlayOptions {
+interface PlayOptions {
   client: GatewayClient;
   model: string;
   requests: number;

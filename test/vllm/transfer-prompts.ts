@@ -18,7 +18,7 @@ export interface Asked {
   transfer?: object;
 }
 
-export interface Said {
+interface Said {
   status: number;
   headers: Record<string, unknown>;
   text: string;

@@ -17,7 +17,7 @@ const PROMPTS = 50;
 /** Share of the prompts' tokens that must come by transfer; vLLM computes the last one of each itself. */
 const TRANSFERRED = 0.95;
 
-export interface WaySummary {
+interface WaySummary {
   /** Each prompt is asked twice, streamed and not. */
   requests: number;
   /** Answers that said which pod prefilled, or how long that took. */
@@ -29,7 +29,7 @@ export interface WaySummary {
   bySource: Record<string, number>;
 }
 
-export interface TransferSummary {
+interface TransferSummary {
   prompts: number;
   /** Whether another prompt's KV blocks of the same length gave another text: else equal texts would prove nothing. */
   wrongKvShows: boolean;

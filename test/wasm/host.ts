@@ -42,14 +42,14 @@ export class Process {
   }
 }
 
-export interface LocalReply {
+interface LocalReply {
   status: number;
   details: string;
   body: string;
   headers: Record<string, string>;
 }
 
-export interface HostOptions {
+interface HostOptions {
   process?: Process;
   /** Beside a session key. */
   configuration?: object;

@@ -1,7 +1,6 @@
 // What the scheduler's tests need of wasm/core and wasm/filter's reading of sections, as a module of its own.
 import { bestMatch, matchClear, matchPrompt, matchPut } from "../../wasm/core/match";
 import {
-  ANY_MODEL,
   pick,
   pickCold,
   pickCommit,
@@ -57,8 +56,6 @@ export {
   prefillPicked,
   splitConsidered,
 };
-
-export const anyModel: u32 = ANY_MODEL;
 
 export function abort(message: string | null, file: string | null, line: u32, column: u32): void {
   unreachable();
