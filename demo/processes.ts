@@ -227,6 +227,11 @@ export async function gatewayReady(
   );
 }
 
+/** A counter or gauge of Envoy by its Prometheus name, 0 when there is none. */
+export async function envoyStat(adminPort: number, name: string): Promise<number> {
+  return (await envoyStats(adminPort, name)).get(name) ?? 0;
+}
+
 /** Prometheus counters and gauges of Envoy whose name begins with `prefix`. */
 export async function envoyStats(adminPort: number, prefix: string): Promise<Map<string, number>> {
   const text = await (await fetch(`http://127.0.0.1:${adminPort}/stats/prometheus`)).text();

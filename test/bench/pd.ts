@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { Command, Option } from "commander";
 import { built } from "../../agent/package-root.js";
 import {
-  envoyStats,
+  envoyStat,
   freePorts,
   type Running,
   sidecarCommand,
@@ -173,6 +173,7 @@ server.wire.setPods(
   ),
 );
 server.wire.setDisaggregation({ ...splitting, maxConcurrent: 256 });
+const splits = () => envoyStat(admin, "warmgate_prefill_split_total");
 let pods: Running | null = null;
 let gateway: Running | null = null;
 const child = startSidecar();
@@ -185,16 +186,14 @@ try {
     const caller = open("gateway");
     await caller.step();
     caller.close();
-    return ((await envoyStats(admin, "warmgate_prefill_split")).get("warmgate_prefill_split_total") ?? 0) > 0;
+    return (await splits()) > 0;
   });
   const latencies = new Map<string, number[]>();
   const rates = new Map<string, number[]>();
   // CPU seconds of gateway and sidecar together.
   const used = new Map<string, number>();
   const cpu = () => cpuSeconds(gateway!.pid) + cpuSeconds(child.pid!);
-  const splitBefore = (await envoyStats(admin, "warmgate_prefill_split")).get(
-    "warmgate_prefill_split_total",
-  )!;
+  const splitBefore = await splits();
   const measured = { gateway: 0 };
   for (const connections of CONNECTIONS)
     for (let round = -1; round < o.rounds; round++)
@@ -210,8 +209,7 @@ try {
         used.set(key, (used.get(key) ?? 0) + cpu() - before);
         rates.set(key, [...(rates.get(key) ?? []), result.latenciesUs.length / result.seconds]);
       }
-  const split =
-    (await envoyStats(admin, "warmgate_prefill_split")).get("warmgate_prefill_split_total")! - splitBefore;
+  const split = (await splits()) - splitBefore;
   if (split < measured.gateway) throw new Error(`only ${split} of ${measured.gateway} requests were split`);
   const figures = (way: Way, connections: number) => {
     const sorted = ascending(latencies.get(`${way} ${connections}`)!);

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { packageRoot } from "../../agent/package-root.js";
 import { Fleet, MODEL } from "../../demo/fleet.js";
-import { envoyStats, waitFor } from "../../demo/processes.js";
-import { adminStats } from "./admin-stats.js";
+import { waitFor } from "../../demo/processes.js";
+import { adminStats, gaugesAtZero, requestsAtEnvoy, requestsUnderWay, vms } from "./admin-stats.js";
 import { type Answer, begin, chunks, head, sendHttp1, sendHttp2 } from "./raw-client.js";
 
 const CHAT = "/v1/chat/completions";
@@ -29,21 +29,13 @@ const documented = readFileSync(join(packageRoot(), "docs", "errors.md"), "utf8"
 let fleet: Fleet;
 let vmsCreated = 0;
 
-const vms = async () =>
-  (await adminStats(fleet.adminPort, "^wasm\\.envoy\\.wasm\\.runtime\\.v8\\.created$"))[0]![1];
-const gauges = async () => [...(await envoyStats(fleet.adminPort, "warmgate_inflight")).entries()];
-const inFlight = async () =>
-  (await gauges()).filter(([name]) => name.includes("_requests_")).reduce((sum, [, v]) => sum + v, 0);
-const gaugesAtZero = () =>
-  waitFor("the gauges to return to zero", async () => (await gauges()).every(([, v]) => v === 0));
-/** Requests that the gateway listener has under way. */
-const active = async () =>
-  (await adminStats(fleet.adminPort, "^http\\.gateway\\.downstream_rq_active$"))[0]![1];
+const inFlight = () => requestsUnderWay(fleet.adminPort);
+const active = () => requestsAtEnvoy(fleet.adminPort);
 
 beforeAll(async () => {
   fleet = await Fleet.create({ pods: 2, timeScale: 4, filter: { bodyLimitBytes: LIMIT_BYTES } });
   await fleet.start();
-  vmsCreated = await vms();
+  vmsCreated = await vms(fleet.adminPort, "created");
 });
 afterAll(async () => {
   await fleet?.stop();
@@ -177,7 +169,7 @@ describe("clients that leave", () => {
     expect(await inFlight()).toBe(0);
     for (const client of clients) client.destroy();
     await waitFor("their end", async () => (await active()) === 0);
-    await gaugesAtZero();
+    await gaugesAtZero(fleet.adminPort);
   });
 
   test("in the middle of the body, after the decision", async () => {
@@ -187,7 +179,7 @@ describe("clients that leave", () => {
     await waitFor("the decisions", async () => (await inFlight()) === CLIENTS);
     for (const client of clients) client.destroy();
     await waitFor("their end", async () => (await active()) === 0);
-    await gaugesAtZero();
+    await gaugesAtZero(fleet.adminPort);
   });
 
   test("while they wait for the answer", async () => {
@@ -195,7 +187,7 @@ describe("clients that leave", () => {
     await waitFor("the decisions", async () => (await inFlight()) === CLIENTS);
     for (const client of clients) client.destroy();
     await waitFor("their end", async () => (await active()) === 0);
-    await gaugesAtZero();
+    await gaugesAtZero(fleet.adminPort);
     await podsIdle();
   });
 
@@ -218,20 +210,20 @@ describe("clients that leave", () => {
     expect(await inFlight()).toBe(CLIENTS);
     for (const client of clients) client.destroy();
     await waitFor("their end", async () => (await active()) === 0);
-    await gaugesAtZero();
+    await gaugesAtZero(fleet.adminPort);
     await podsIdle();
   });
 });
 
 test("after all of them every worker's module is alive, nothing failed in it, and nothing counts as under way", async () => {
-  await gaugesAtZero();
+  await gaugesAtZero(fleet.adminPort);
   const failures = await adminStats(
     fleet.adminPort,
     "^wasm\\..*(reload|failure|fail_)|warmgate_(lost_vms|watchdog)_total$",
   );
   expect(failures.map(([name]) => name)).toContain("wasm.warmgate.vm_reload_failure");
   expect(failures.filter(([, v]) => v !== 0)).toEqual([]);
-  expect(await vms()).toBe(vmsCreated);
+  expect(await vms(fleet.adminPort, "created")).toBe(vmsCreated);
   expect(fleet.envoy!.output).not.toMatch(/wasm.*(failed|error|trap|unreachable)/i);
   // Each of these goes to a pod that the filter chose, whichever worker has the connection.
   await fleet.gatewayReady();

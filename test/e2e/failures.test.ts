@@ -2,9 +2,10 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { type Answer, ChatClient, type ChatMessage } from "../../demo/client.js";
 import { Fleet, type FleetOptions, MODEL } from "../../demo/fleet.js";
-import { envoyStats, startAgent, waitFor } from "../../demo/processes.js";
+import { envoyStat, startAgent, waitFor } from "../../demo/processes.js";
 import { Words } from "../../demo/workload.js";
 import { seeded } from "../../simulate/random.js";
+import { gaugesAtZero } from "./admin-stats.js";
 
 const words = new Words();
 let fleet: Fleet;
@@ -87,11 +88,9 @@ describe("the agent killed in the middle of traffic", () => {
     const restarted = Date.now();
     fleet.agent = await startAgent(`${fleet.folder}/warmgate.yaml`, fleet.agentPort);
     await fleet.agentReady();
-    const epochFrames = (await envoyStats(fleet.adminPort, "warmgate_frames")).get("warmgate_frames_total")!;
-    await waitFor("the workers' new table", async () => {
-      const stats = await envoyStats(fleet.adminPort, "warmgate_frames");
-      return stats.get("warmgate_frames_total")! > epochFrames;
-    });
+    const frames = () => envoyStat(fleet.adminPort, "warmgate_frames_total");
+    const before = await frames();
+    await waitFor("the workers' new table", async () => (await frames()) > before);
     // Alone on two idle cores it takes 3 s; other tests share them here.
     expect(Date.now() - restarted).toBeLessThan(Math.max(15_000, 5 * firstStartMs));
     // The first conversations were stored before the first batch that the buffers still hold.
@@ -124,10 +123,10 @@ describe("a pod killed with requests waiting", () => {
     );
     expect(answered.filter((a) => a.status !== 200)).toEqual([]);
     // Some of the waiting ones were on that pod: the filter saw them answered elsewhere.
-    await waitFor("moved requests to be counted", async () => {
-      const stats = await envoyStats(fleet.adminPort, "warmgate_moved");
-      return stats.get("warmgate_moved_total")! > 0;
-    });
+    await waitFor(
+      "moved requests to be counted",
+      async () => (await envoyStat(fleet.adminPort, "warmgate_moved_total")) > 0,
+    );
     const after = await Promise.all(
       Array.from({ length: 20 }, async () => {
         const response = await fetch(`http://127.0.0.1:${fleet.gatewayPort}/v1/chat/completions`, {
@@ -145,9 +144,6 @@ describe("a pod killed with requests waiting", () => {
     );
     expect(after).not.toContain("pod-1");
     expect(new Set(after).size).toBeGreaterThan(1);
-    await waitFor("the gauges to return to zero", async () => {
-      const gauges = await envoyStats(fleet.adminPort, "warmgate_inflight");
-      return [...gauges.values()].every((v) => v === 0);
-    });
+    await gaugesAtZero(fleet.adminPort);
   });
 });

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { built } from "../../agent/package-root.js";
 import { type EnvoyConfigOptions, envoyConfig } from "../../demo/envoy-config.js";
-import { envoyStats, freePorts, gatewayReady, type Running, startEnvoy } from "../../demo/processes.js";
+import { envoyStat, freePorts, gatewayReady, type Running, startEnvoy } from "../../demo/processes.js";
 
 type Options = Partial<Omit<EnvoyConfigOptions, "gatewayPort" | "adminPort" | "pods" | "filter">> & {
   /** More of the filter's own configuration. */
@@ -59,8 +59,8 @@ export class TestGateway {
   }
 
   /** A counter or gauge of Envoy by its Prometheus name, 0 when there is none. */
-  async stat(name: string): Promise<number> {
-    return (await envoyStats(this.adminPort, name)).get(name) ?? 0;
+  stat(name: string): Promise<number> {
+    return envoyStat(this.adminPort, name);
   }
 
   async stop(): Promise<void> {

@@ -3,8 +3,8 @@ import { get } from "node:http";
 import { expect, test } from "vitest";
 import { built } from "../../agent/package-root.js";
 import { Fleet } from "../../demo/fleet.js";
-import { envoyStats, waitFor } from "../../demo/processes.js";
-import { adminStats, requestsUnderWay } from "./admin-stats.js";
+import { envoyStat, waitFor } from "../../demo/processes.js";
+import { connectionsByWorker, gaugesAtZero, requestsUnderWay } from "./admin-stats.js";
 import { openStream, probe } from "./open-streams.js";
 
 const STREAMS = 100;
@@ -13,23 +13,18 @@ const STREAM_TOKENS = 1500;
 /** When the gauges must be right again. */
 const MENDED_MS = 15_000;
 
-/** Connections of the gateway listener by worker: `stat` is cx_active or cx_total. */
-async function connections(fleet: Fleet, stat: string): Promise<number[]> {
-  const filter = `^listener\\.127\\.0\\.0\\.1_${fleet.gatewayPort}\\.worker_\\d+\\.downstream_${stat}$`;
-  return (await adminStats(fleet.adminPort, filter)).sort().map(([, value]) => value);
-}
 const sum = (numbers: Iterable<number>) => [...numbers].reduce((a, b) => a + b, 0);
 
 /** Traps the VM of a worker, whose number it tells. */
 async function trapOne(fleet: Fleet): Promise<number> {
-  const before = await connections(fleet, "cx_total");
+  const before = await connectionsByWorker(fleet, "total");
   await new Promise<void>((done) => {
     const options = { host: "127.0.0.1", port: fleet.gatewayPort, path: "/v1/models", agent: false };
     get({ ...options, headers: { "x-trap": "1" } }, (response) => {
       response.resume().once("close", done);
     }).once("error", () => done());
   });
-  const after = await connections(fleet, "cx_total");
+  const after = await connectionsByWorker(fleet, "total");
   return after.findIndex((n, i) => n > before[i]!);
 }
 
@@ -51,7 +46,6 @@ test.concurrent.each([
     });
     try {
       await fleet.start();
-      const gauges = () => envoyStats(fleet.adminPort, "warmgate_inflight");
       const requests = (era: string) => requestsUnderWay(fleet.adminPort, era);
       const probes = (count: number) =>
         Promise.all(Array.from({ length: count }, () => probe(fleet.gatewayPort)));
@@ -64,21 +58,21 @@ test.concurrent.each([
       await waitFor(
         "the streams alone",
         async () =>
-          sum(await connections(fleet, "cx_active")) === STREAMS && (await requests("")) === STREAMS,
+          sum(await connectionsByWorker(fleet, "active")) === STREAMS && (await requests("")) === STREAMS,
       );
       const trapped = await trapOne(fleet);
       const trappedAt = performance.now();
       const onTheOthers = async () => {
-        const open = await connections(fleet, "cx_active");
+        const open = await connectionsByWorker(fleet, "active");
         return sum(open) - open[trapped]!;
       };
       const left = await onTheOthers();
 
       // Who lives moves to the gauges of a new era, and takes along what it has under way itself.
-      await waitFor("the lost VM to be missed", async () => {
-        const lost = await envoyStats(fleet.adminPort, "warmgate_lost_vms");
-        return lost.get("warmgate_lost_vms_total") === 1;
-      });
+      await waitFor(
+        "the lost VM to be missed",
+        async () => (await envoyStat(fleet.adminPort, "warmgate_lost_vms_total")) === 1,
+      );
       await waitFor(
         "right gauges",
         async () => (await requests("")) === 0 && (await requests("_era_1")) === (await onTheOthers()),
@@ -94,14 +88,14 @@ test.concurrent.each([
       const ends = await Promise.all(streams.map((s) => s.end));
       const whole = ends.filter((e) => e.complete && e.tokens === STREAM_TOKENS);
       expect(whole).toHaveLength(goOn ? STREAMS : left);
-      await waitFor("gauges at zero", async () => [...(await gauges()).values()].every((v) => v === 0));
+      await gaugesAtZero(fleet.adminPort);
 
       // A new version of the filter brings the worker back.
       fleet.rollOut(built("warmgate.wasm"));
       await waitFor("all workers to choose again", async () =>
         (await probes(20)).every((p) => p.status === 200 && p.selected !== undefined),
       );
-      await waitFor("gauges at zero", async () => [...(await gauges()).values()].every((v) => v === 0));
+      await gaugesAtZero(fleet.adminPort);
     } finally {
       await fleet.stop();
     }

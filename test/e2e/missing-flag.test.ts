@@ -1,7 +1,8 @@
 // A wrong installation: the filter waits for bodies, but Envoy was not told to show them to it.
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Fleet, MODEL } from "../../demo/fleet.js";
-import { envoyStats, waitFor } from "../../demo/processes.js";
+import { envoyStat, waitFor } from "../../demo/processes.js";
+import { gaugesAtZero } from "./admin-stats.js";
 import { chunks, head, sendHttp1, sendHttp2 } from "./raw-client.js";
 
 const CHAT = "/v1/chat/completions";
@@ -35,8 +36,7 @@ const asked = async (count: number) => {
   const answers = await Promise.all(Array.from({ length: count }, (_, i) => ask(i)));
   return answers.map((a) => [a.status, /^pod-\d$/.test(a.headers.get("x-sim-pod") ?? "")]);
 };
-const watchdog = async () =>
-  (await envoyStats(fleet.adminPort, "warmgate_watchdog")).get("warmgate_watchdog_total") ?? 0;
+const watchdog = () => envoyStat(fleet.adminPort, "warmgate_watchdog_total");
 
 test("a filter without allow_on_headers_stop_iteration answers every request, and soon makes none of them wait", async () => {
   const first = await asked(AT_ONCE);
@@ -55,9 +55,6 @@ test("a filter without allow_on_headers_stop_iteration answers every request, an
   });
   const later = await asked(LATER);
   expect(later.filter(([status, byPod]) => status !== 200 || !byPod)).toEqual([]);
-  await waitFor("the gauges to return to zero", async () => {
-    const gauges = await envoyStats(fleet.adminPort, "warmgate_inflight");
-    return gauges.size > 0 && [...gauges.values()].every((v) => v === 0);
-  });
+  await gaugesAtZero(fleet.adminPort);
   expect(await watchdog()).toBe(resumed);
 });

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { built } from "../../agent/package-root.js";
 import { Fleet } from "../../demo/fleet.js";
-import { envoyStats, waitFor } from "../../demo/processes.js";
-import { adminStats, requestsUnderWay } from "./admin-stats.js";
+import { waitFor } from "../../demo/processes.js";
+import { adminStats, gaugesAtZero, requestsUnderWay, vms } from "./admin-stats.js";
 import { type OpenStream, openStream, type Probe, probe } from "./open-streams.js";
 
 const STREAMS = 200;
@@ -29,22 +29,17 @@ function sameCodeOtherBytes(): string {
   return file;
 }
 
-const vms = async () =>
-  (await adminStats(fleet.adminPort, "^wasm\\.envoy\\.wasm\\.runtime\\.v8\\.active$"))[0]![1];
 const inFlight = () => requestsUnderWay(fleet.adminPort);
 
 async function allAtRest(vmsBefore: number): Promise<void> {
-  await waitFor("the gauges to return to zero", async () => {
-    const gauges = await envoyStats(fleet.adminPort, "warmgate_inflight");
-    return gauges.size > 0 && [...gauges.values()].every((v) => v === 0);
-  });
+  await gaugesAtZero(fleet.adminPort);
   await waitFor("the agent to hear of it", async () => {
     const url = `http://127.0.0.1:${fleet.agentPort}/api/v1/pods`;
     const { pods } = (await (await fetch(url)).json()) as { pods: { inflightRequests: number }[] };
     return pods.every((p) => p.inflightRequests === 0);
   });
   // An old version's VMs end in order with their last stream: none of them counts as lost.
-  await waitFor("the old VMs to end", async () => (await vms()) === vmsBefore);
+  await waitFor("the old VMs to end", async () => (await vms(fleet.adminPort, "active")) === vmsBefore);
   expect(await adminStats(fleet.adminPort, "warmgate_lost_vms_total")).toEqual([
     ["wasmcustom.warmgate_lost_vms_total", 0],
   ]);
@@ -53,7 +48,7 @@ async function allAtRest(vmsBefore: number): Promise<void> {
 test("new versions of the filter break none of 200 open streams, fail no request, and leave the gauges right", async () => {
   fleet = await Fleet.create({ pods: 2, blocks: 40_000, timeScale: 1, discoverFilter: true });
   await fleet.start();
-  const vmsBefore = await vms();
+  const vmsBefore = await vms(fleet.adminPort, "active");
   const next = sameCodeOtherBytes();
   const opened = (count: number, tokens: number) =>
     Promise.all(

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ChatClient } from "../../demo/client.js";
 import { Fleet, MODEL } from "../../demo/fleet.js";
-import { envoyStats, waitFor } from "../../demo/processes.js";
+import { envoyStat, waitFor } from "../../demo/processes.js";
 import { Words } from "../../demo/workload.js";
 import { seeded } from "../../simulate/random.js";
 import { TestGateway } from "./gateway-for-test.js";
@@ -55,9 +55,5 @@ test("a burst with a shared cold prefix over both lands on one or two pods", asy
 
 test("each says how long it takes to hear of the other", async () => {
   for (const port of [fleet.adminPort, second.adminPort])
-    await waitFor(
-      "the sharing delay",
-      async () =>
-        ((await envoyStats(port, "warmgate_sharing_delay_us")).get("warmgate_sharing_delay_us") ?? 0) > 0,
-    );
+    await waitFor("the sharing delay", async () => (await envoyStat(port, "warmgate_sharing_delay_us")) > 0);
 });

@@ -4,7 +4,7 @@ import { connect, type Socket } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { built } from "../../agent/package-root.js";
 import { type Running, waitFor } from "../../demo/processes.js";
-import { adminStats } from "./admin-stats.js";
+import { requestsAtEnvoy } from "./admin-stats.js";
 import { TestGateway } from "./gateway-for-test.js";
 import { Upstream } from "./upstream.js";
 
@@ -74,9 +74,7 @@ class Client {
 }
 const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`;
 
-/** Requests that the gateway listener has under way. */
-const active = async () =>
-  (await adminStats(gateway.adminPort, "^http\\.gateway\\.downstream_rq_active$"))[0]![1];
+const active = () => requestsAtEnvoy(gateway.adminPort);
 
 test.each([
   ["fail_open goes on", undefined, 200],

@@ -5,6 +5,7 @@ import { Fleet, MODEL } from "../../demo/fleet.js";
 import { startAgent, waitFor } from "../../demo/processes.js";
 import { Words } from "../../demo/workload.js";
 import { seeded } from "../../simulate/random.js";
+import { connectionsByWorker } from "../e2e/admin-stats.js";
 
 /** What a change of policy may take to reach a worker, ms. */
 const LIVE_MS = 1000;
@@ -71,24 +72,14 @@ async function probe(agent: Agent, worker: number): Promise<Probe> {
   }
 }
 
-/** Connections that each worker of the gateway has accepted, by its number. */
-async function acceptedByWorker(): Promise<number[]> {
-  const filter = `^listener\\.127\\.0\\.0\\.1_${fleet.gatewayPort}\\.worker_\\d+\\.downstream_cx_total`;
-  const url = `http://127.0.0.1:${fleet.adminPort}/stats?filter=${encodeURIComponent(filter)}`;
-  const accepted: number[] = [];
-  for (const [, worker, count] of (await (await fetch(url)).text()).matchAll(/worker_(\d+)\.\S+: (\d+)/g))
-    accepted[Number(worker)] = Number(count);
-  return accepted;
-}
-
 /** Kept connections, the same number to each of two workers. */
 async function connectionsToBothWorkers(): Promise<{ agent: Agent; worker: number }[]> {
   const found: { agent: Agent; worker: number }[] = [];
   while (found.length < 2 * CONNECTIONS_PER_WORKER) {
-    const before = await acceptedByWorker();
+    const before = await connectionsByWorker(fleet, "total");
     const agent = connection();
     await probe(agent, -1);
-    const worker = (await acceptedByWorker()).findIndex((n, i) => n > (before[i] ?? 0));
+    const worker = (await connectionsByWorker(fleet, "total")).findIndex((n, i) => n > (before[i] ?? 0));
     expect(worker).toBeGreaterThanOrEqual(0);
     if (found.filter((c) => c.worker === worker).length < CONNECTIONS_PER_WORKER)
       found.push({ agent, worker });

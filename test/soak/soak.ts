@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { Fleet } from "../../demo/fleet.js";
 import { envoyStats, type Running, waitFor } from "../../demo/processes.js";
 import { ascending, quantile } from "../../demo/quantile.js";
+import { adminStats } from "../e2e/admin-stats.js";
 import { SoakClient } from "./client.js";
 import { makeSamples } from "./traffic.js";
 import { type Check, type Counts, judge, type Window } from "./verdict.js";
@@ -48,15 +49,13 @@ async function filterStats(fleet: Fleet): Promise<Map<string, number>> {
 
 /** VMs that Envoy has made, and its counters of wasm failures above zero. */
 async function wasmHealth(fleet: Fleet): Promise<{ created: number; failures: string[] }> {
-  const text = await (await fetch(`http://127.0.0.1:${fleet.adminPort}/stats?filter=wasm`)).text();
-  let created = 0;
-  const failures: string[] = [];
-  for (const line of text.split("\n")) {
-    const match = /^(\S+): (\d+)$/.exec(line);
-    if (!match) continue;
-    if (match[1]!.endsWith(".created")) created += Number(match[2]);
-    if (/fail|crash|negative|error/.test(match[1]!) && Number(match[2])) failures.push(line);
-  }
+  const stats = await adminStats(fleet.adminPort, "wasm");
+  const created = stats
+    .filter(([name]) => name.endsWith(".created"))
+    .reduce((sum, [, value]) => sum + value, 0);
+  const failures = stats
+    .filter(([name, value]) => /fail|crash|negative|error/.test(name) && value > 0)
+    .map(([name, value]) => `${name}: ${value}`);
   return { created, failures };
 }
 
