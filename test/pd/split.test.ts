@@ -1,4 +1,5 @@
 // Prefill on another pod, under the strict mock host: every way a split goes, and what it leaves behind.
+import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { CONTINUE, STOP } from "../wasm/host.js";
 import { chat } from "../wasm/table.js";
@@ -139,6 +140,32 @@ describe("a split", () => {
       send(host, chat(long("warm")));
       expect(header(host.httpCalls[0]!.headers, DESTINATION)).toBe(PREFILL_PODS[pod - 2]);
     }
+  });
+
+  test("stays in the request's subset of pods, both halves, and is not made where that has no prefill pod", async () => {
+    const { agent, host, process } = await split();
+    host.receive(agent.rules({}, { tokens: [createHash("sha256").update("t").digest("hex")] }));
+    const limited = (seed: string, ...pods: string[]) =>
+      send(host, chat(long(seed)), [
+        ["authorization", "Bearer t"],
+        ["x-gateway-destination-endpoint-subset", pods.join(",")],
+      ]);
+    for (let i = 0; i < 4; i++) {
+      const [decode, prefill] = [DECODE_PODS[i % 2]!, PREFILL_PODS[i < 2 ? 0 : 1]!];
+      const { r, action } = limited(`s${i}`, decode, prefill);
+      expect(action).toBe(STOP);
+      expect(r.header(DESTINATION)).toBe(decode);
+      const call = host.httpCalls.at(-1)!;
+      expect(header(call.headers, DESTINATION)).toBe(prefill);
+      // What is tried after a failure is of the subset, too.
+      host.answerCall(call, 500);
+      expect([host.httpCalls.length, r.resumed]).toEqual([i + 1, 1]);
+    }
+    expect(limited("none", ...DECODE_PODS).action).toBe(CONTINUE);
+    expect(process.metric("warmgate_prefill_no_pod_total")).toBe(1n);
+    // Pods that cannot answer are no subset to answer from.
+    expect(limited("only", ...PREFILL_PODS).r.reply?.status).toBe(503);
+    expect(send(host, chat(long("all"))).action).toBe(STOP);
   });
 
   test("goes to either of two idle prefill pods, by its prompt, and comes again to the same one on every gateway", async () => {

@@ -282,6 +282,118 @@ describe("of those that wait", () => {
   });
 });
 
+describe("a request that is limited to a subset of pods", () => {
+  const SUBSET = "x-gateway-destination-endpoint-subset";
+  const only = (...pods: number[]): Headers => [
+    ["authorization", "Bearer t"],
+    [SUBSET, pods.map((n) => `10.0.0.${n}:8000`).join(",")],
+  ];
+  const pod = (r: Request) => r.header(DESTINATION)?.split(",")[0];
+
+  test("waits while its pods are full, though others have room, and goes on when one of its own has", async () => {
+    const { host } = await gateway(3);
+    const running = host.chat(chat("a"), only(2));
+    const r = host.chat(chat("b"), only(2));
+    expect(waits(r)).toBe(true);
+    // Others neither wait behind it nor take its place.
+    const free = [host.chat(chat("c")), host.chat(chat("d"), only(1, 3))];
+    expect(free.map(pod).sort()).toEqual(["10.0.0.1:8000", "10.0.0.3:8000"]);
+    free[0]!.end();
+    for (let i = 0; i < 3; i++) host.tick();
+    expect(waits(r)).toBe(true);
+    running.end();
+    host.tick();
+    expect([through(r), r.header(DESTINATION), r.header(SUBSET)]).toEqual([true, "10.0.0.2:8000", undefined]);
+  });
+
+  test("goes on at once while its pods have room, though everybody else's are full", async () => {
+    const { host } = await gateway(2);
+    host.chat(chat("a"), only(1));
+    const waiting = host.chat(chat("b"), only(1));
+    expect(waits(waiting)).toBe(true);
+    expect(pod(host.chat(chat("c"), only(2)))).toBe("10.0.0.2:8000");
+  });
+
+  test("is let through in its turn: by priority, then as it came, past those whose subset is still full", async () => {
+    const { host } = await gateway(2);
+    const [first, second] = [host.chat(chat("a"), only(1)), host.chat(chat("b"), only(2))];
+    const urgent = host.chat(chat("c"), [...only(1), ["x-priority", "high"]]);
+    const waiting = new Map([
+      ["one", host.chat(chat("d"), only(2))],
+      ["any", host.chat(chat("e"), [["authorization", "Bearer t"]])],
+      ["two", host.chat(chat("f"), only(2))],
+    ]);
+    expect(drain(host, second!, new Map(waiting))).toEqual(["one", "any", "two"]);
+    expect(waits(urgent)).toBe(true);
+    first!.end();
+    host.tick();
+    expect(through(urgent)).toBe(true);
+  });
+
+  test("of low priority is refused when its own pods are full, and not when others are", async () => {
+    const { host } = await gateway(2, { enabled: false });
+    host.chat(chat("a"), only(1));
+    const low = (n: number): Headers => [...only(n), ["x-priority", "low"]];
+    expect(host.chat(chat("b"), low(1)).reply).toMatchObject({
+      status: 429,
+      headers: { [REASON]: "rejected-saturated" },
+    });
+    expect(pod(host.chat(chat("c"), low(2)))).toBe("10.0.0.2:8000");
+  });
+
+  test("finds its pods again when they have moved to other slots", async () => {
+    const { host, agent } = await gateway(3);
+    const running = host.chat(chat("a"), only(2));
+    const r = host.chat(chat("b"), only(2));
+    const [one, two, three] = agent.pods.map((row) => ({ ...row }));
+    agent.wire.setPods([
+      { ...two!, slot: 0 },
+      { ...one!, slot: 1 },
+      { ...three!, slot: 2 },
+    ]);
+    host.receive(agent.snapshot());
+    for (let i = 0; i < 3; i++) host.tick();
+    expect(waits(r)).toBe(true);
+    running.end();
+    host.tick();
+    expect([through(r), pod(r)]).toEqual([true, "10.0.0.2:8000"]);
+  });
+
+  test("is refused when none of its pods is left, be it before or while it waits", async () => {
+    const { host, agent } = await gateway(2);
+    host.chat(chat("a"), only(2));
+    const r = host.chat(chat("b"), only(2));
+    agent.wire.setPods(agent.pods.filter(({ slot }) => slot === 0));
+    host.receive(agent.snapshot());
+    host.tick();
+    expect(r.reply).toMatchObject({ status: 503, headers: { [REASON]: "rejected-no-endpoints" } });
+    expect(host.chat(chat("c"), only(2)).reply?.status).toBe(503);
+    expect(pod(host.chat(chat("d"), only(1)))).toBe("10.0.0.1:8000");
+  });
+
+  test("goes on unqueued when those of 32 other subsets wait, until one of these is through", async () => {
+    const { host } = await gateway(1);
+    const running = host.chat(chat("a"));
+    const lists = Array.from({ length: 33 }, (_, i) => `10.0.0.1:8000${",".repeat(i)}`);
+    const limited = (i: number): Headers => [
+      ["authorization", "Bearer t"],
+      [SUBSET, lists[i]!],
+    ];
+    const waiting = new Map(
+      Array.from({ length: 32 }, (_, i) => [String(i), host.chat(chat("b"), limited(i))] as const),
+    );
+    expect([...waiting.values()].every(waits)).toBe(true);
+    expect(waits(host.chat(chat("c"), limited(7)))).toBe(true);
+    const beyond = host.chat(chat("c"), limited(32));
+    expect(pod(beyond)).toBe("10.0.0.1:8000");
+    beyond.end();
+    running.end();
+    host.tick();
+    expect(through(waiting.get("0")!)).toBe(true);
+    expect(waits(host.chat(chat("c"), limited(32)))).toBe(true);
+  });
+});
+
 describe("who has to go", () => {
   test("after the longest wait: 429, with its reason", async () => {
     const { host } = await gateway(1, { defaultRequestTTL: "2s" });

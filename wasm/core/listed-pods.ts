@@ -1,5 +1,5 @@
 // Pods that a list of addresses leaves for a request.
-import { podAddress, podAddressSize, podHide, podHigh, podReady } from "./pods";
+import { podAddress, podAddressSize, podHidden, podHide, podHigh, podKnown, podReady } from "./pods";
 
 /** Longest list of pods that is read, bytes. */
 // @ts-ignore: decorator
@@ -14,9 +14,9 @@ export function podsKeep(p: usize, n: u32): bool {
   const end = p + min(n, LISTED_BYTES);
   let left = false;
   for (let i: u32 = 0; i < podHigh; i++) {
-    if (!podReady(i)) continue;
-    if (listNames(p, end, podAddress(i), podAddressSize(i))) left = true;
-    else podHide(i);
+    if (!podKnown(i) || podHidden(i)) continue;
+    if (!listNames(p, end, podAddress(i), podAddressSize(i))) podHide(i);
+    else if (podReady(i)) left = true;
   }
   return left;
 }

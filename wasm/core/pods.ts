@@ -32,6 +32,8 @@ export let podHigh: u32 = 0;
 export let podsReady: u32 = 0;
 /** Pods that are only known approximately. */
 export let podsApproximate: u32 = 0;
+/** Changes whenever a slot may have become another pod's. */
+export let podsVersion: u32 = 0;
 
 /** Clears all columns; for the first use and for a new agent. */
 export function podsClear(): void {
@@ -63,6 +65,7 @@ export function podsRead(p: usize, n: u32, nowNs: u64): bool {
   memory.fill(flags, 0, MAX_PODS);
   podHigh = 0;
   podsApproximate = 0;
+  podsVersion++;
   at = p + 8;
   for (let i: u32 = 0; i < count; i++) {
     const slot = <u32>load<u16>(at);
@@ -161,6 +164,9 @@ export function podApproximate(i: u32): bool {
 /** Makes a pod count as not ready until `podsShow`: for one pick. */
 export function podHide(i: u32): void {
   store<u8>(flags + i, load<u8>(flags + i) | 4);
+}
+export function podHidden(i: u32): bool {
+  return (load<u8>(flags + i) & 4) != 0;
 }
 /** Ends what `podHide` did. */
 export function podsShow(): void {

@@ -1,6 +1,7 @@
 // Requests that wait for room on a pod: fixed arrays, strict between priorities, fair between tenants, first come first
 // served within one. Fairness is start-time fair queueing (Goyal, Vin, Cheng 1996): each tenant has a virtual time that
 // grows with what it was served, and who is furthest behind comes next.
+import { subsetCount } from "./waiting-subsets";
 
 /** Most requests that can wait. */
 // @ts-ignore: decorator
@@ -14,7 +15,7 @@ const TENANTS: u32 = 256;
 @inline
 const BASE_COST: f64 = 4096;
 
-// Entry: stream id u32, priority i32, bytes u32, model u32, tenant slot u32, zero u32, deadline ns u64, order u64.
+// Entry: stream id u32, priority i32, bytes u32, model u32, tenant slot u32, subset u32 (waiting-subsets.ts), deadline ns u64, order u64.
 // @ts-ignore: decorator
 @inline
 const ENTRY: u32 = 40;
@@ -50,6 +51,10 @@ export function lineStream(i: u32): u32 {
 export function lineModel(i: u32): u32 {
   return load<u32>(entry(i), 12);
 }
+/** The subset of pods that it is limited to, 0 for none. */
+export function lineSubset(i: u32): u32 {
+  return load<u32>(entry(i), 20);
+}
 
 /** Slot of a tenant; the one furthest ahead without waiting requests makes room. Too many tenants share slots. */
 function tenantSlot(key: u64): u32 {
@@ -66,7 +71,15 @@ function tenantSlot(key: u64): u32 {
 }
 
 /** Appends a request; false when LINE_MAX wait already. */
-export function lineAdd(stream: u32, priority: i32, tenant: u64, bytes: u32, model: u32, deadlineNs: u64): bool {
+export function lineAdd(
+  stream: u32,
+  priority: i32,
+  tenant: u64,
+  bytes: u32,
+  model: u32,
+  subset: u32,
+  deadlineNs: u64,
+): bool {
   if (lineLength == LINE_MAX) return false;
   const slot = tenantSlot(tenant);
   const t = tenantAt(slot);
@@ -79,6 +92,8 @@ export function lineAdd(stream: u32, priority: i32, tenant: u64, bytes: u32, mod
   store<u32>(e, bytes, 8);
   store<u32>(e, model, 12);
   store<u32>(e, slot, 16);
+  store<u32>(e, subset, 20);
+  subsetCount(subset, 1);
   store<u64>(e, deadlineNs, 24);
   store<u64>(e, order++, 32);
   lineBytes += bytes;
@@ -90,6 +105,7 @@ export function lineRemove(i: u32): void {
   const e = entry(i);
   const t = tenantAt(load<u32>(e, 16));
   store<u32>(t, load<u32>(t, 16) - 1, 16);
+  subsetCount(load<u32>(e, 20), -1);
   lineBytes -= load<u32>(e, 8);
   lineLength--;
   if (i != lineLength) memory.copy(e, entry(lineLength), ENTRY);
@@ -109,16 +125,24 @@ export function lineServed(i: u32): void {
   store<f64>(t, load<f64>(t, 8) + BASE_COST + <f64>load<u32>(e, 8), 8);
 }
 
-/** The entry that comes next of those whose model has room (`blocked`: a byte per model), -1 for none. */
+/**
+ * The entry that comes next of those that may find room, -1 for none. `blocked`: a byte for each model up to `models`,
+ * for each subset.
+ */
 export function lineNext(blocked: usize, models: u32): i32 {
   let best: i32 = -1;
   for (let i: u32 = 0; i < lineLength; i++) {
     const e = entry(i);
-    const model = load<u32>(e, 12);
-    if (load<u8>(blocked + (model < models ? model : models))) continue;
+    if (load<u8>(lineMark(blocked, models, i))) continue;
     if (best < 0 || before(e, entry(best))) best = i;
   }
   return best;
+}
+
+/** The byte of entry `i` in `blocked`. */
+export function lineMark(blocked: usize, models: u32, i: u32): usize {
+  const e = entry(i);
+  return blocked + load<u32>(e, 20) * (models + 1) + min(load<u32>(e, 12), models);
 }
 
 function before(a: usize, b: usize): bool {
@@ -131,11 +155,15 @@ function before(a: usize, b: usize): bool {
   return load<u64>(a, 32) < load<u64>(b, 32);
 }
 
-/** Whether somebody of at least this priority waits for the model. */
-export function lineAhead(priority: i32, model: u32): bool {
+/**
+ * Whether somebody of at least this priority waits for the model, on any of its pods or on those of the same subset. Who
+ * waits for another subset takes nobody's turn: other pods may have room.
+ */
+export function lineAhead(priority: i32, model: u32, subset: u32): bool {
   for (let i: u32 = 0; i < lineLength; i++) {
     const e = entry(i);
-    if (load<i32>(e, 4) >= priority && load<u32>(e, 12) == model) return true;
+    if (load<i32>(e, 4) < priority || load<u32>(e, 12) != model) continue;
+    if (load<u32>(e, 20) == 0 || load<u32>(e, 20) == subset) return true;
   }
   return false;
 }

@@ -1,6 +1,6 @@
 // The queue in the gateway: whether a request is let through, waits, or is refused, and who is let through when there
 // is room again. One queue per worker; what pods have in flight is known right across workers.
-import { podsReady } from "../core/pods";
+import { podsReady, podsShow } from "../core/pods";
 import { queueBody, queueBytes, queueRequests, queueTtlMs, ruleFlags } from "../core/request-rules";
 import { everyPodFull, saturation } from "../core/saturation";
 import {
@@ -11,13 +11,16 @@ import {
   lineExpired,
   lineFind,
   lineLength,
+  lineMark,
   lineModel,
   lineNext,
   lineRemove,
   lineServed,
   lineStream,
+  lineSubset,
   lineVictim,
 } from "../core/waiting-line";
+import { SUBSETS, subsetFind, subsetHide, subsetSee, subsetTake } from "../core/waiting-subsets";
 import { MAX_MODELS } from "../shared/models-layout";
 import { RULES_QUEUE_ON } from "../shared/rules-layout";
 import { arenaMark, arenaReturn } from "./abi/memory";
@@ -29,6 +32,7 @@ import { answer, EVICTED, NO_ENDPOINTS, Reply, TTL_EXPIRED } from "./replies";
 import { decideAgain, decideOnHeaders } from "./request";
 import { CONTROL_ADMITTED } from "./request-controls";
 import { QUEUED, REPLIED, Stream, streamFind, WAITING, waitingAdd } from "./streams";
+import { hideOutside, SUBSET_EMPTY, SUBSET_NONE, subsetAsked, subsetKey } from "./subset";
 
 // @ts-ignore: decorator
 @inline
@@ -45,29 +49,41 @@ export const WAIT: u32 = 2;
 @inline
 const RELEASES: u32 = 64;
 
-const blocked: usize = heap.alloc(MAX_MODELS + 1);
+/** A byte for each model, for each subset: those that wait for these find no room. */
+// @ts-ignore: decorator
+@inline
+const BLOCKED_BYTES: usize = (SUBSETS + 1) * (MAX_MODELS + 1);
+const blocked: usize = heap.alloc(BLOCKED_BYTES);
 
 /**
- * What happens to a request of `size` body bytes for `model`. Sheddable traffic is refused while the pool is
- * saturated or others wait. With the queue on, a request waits while every pod is full or somebody of its priority waits already;
- * one whose body is not whole, or is beyond the cap, never waits: it could not be held.
+ * What happens to a request of `size` body bytes for `model`, by the pods that it may go to. Sheddable traffic is refused
+ * while these are saturated or others wait. With the queue on, a request waits while each of them is full or somebody of
+ * its priority waits already; one whose body is not whole, or is beyond the cap, never waits: it could not be held. One
+ * whose subset has no ready pod goes on, and is refused by the pick.
  */
 export function admit(s: Stream, model: u32, size: u32, whole: bool, nowNs: u64): u32 {
   if (s.controls & CONTROL_ADMITTED || podsReady == 0) return ADMIT;
+  const limited = subsetAsked(s) ? hideOutside(s) : SUBSET_NONE;
+  if (limited == SUBSET_EMPTY) return ADMIT;
   const saturated = saturation(model, nowNs) >= 1;
-  const queues = (ruleFlags & RULES_QUEUE_ON) != 0;
+  const behind =
+    lineLength != 0 && lineAhead(s.priority, model, limited == SUBSET_NONE ? 0 : subsetFind(subsetKey));
+  const waits = (ruleFlags & RULES_QUEUE_ON) != 0 && (everyPodFull || behind) && whole && size <= queueBody;
+  let subset: u32 = 0;
+  if (limited != SUBSET_NONE) {
+    if (waits) subset = subsetTake(subsetKey);
+    podsShow();
+  }
   // While somebody waits there is no room for what may be dropped.
-  if (s.priority < 0 && (saturated || (lineLength && lineAhead(s.priority, model)))) {
+  if (s.priority < 0 && (saturated || behind)) {
     count(C_SHED);
     return SHED;
   }
-  if (!queues) return ADMIT;
-  if (!everyPodFull && !(lineLength && lineAhead(s.priority, model))) return ADMIT;
-  if (!whole || size > queueBody) return ADMIT;
-  return enter(s, model, size, nowNs) ? WAIT : SHED;
+  if (!waits || (limited != SUBSET_NONE && subset == 0)) return ADMIT;
+  return enter(s, model, subset, size, nowNs) ? WAIT : SHED;
 }
 
-function enter(s: Stream, model: u32, size: u32, nowNs: u64): bool {
+function enter(s: Stream, model: u32, subset: u32, size: u32, nowNs: u64): bool {
   const limit = min(queueRequests, LINE_MAX);
   while (lineLength && (lineLength >= limit || lineBytes + size > queueBytes)) {
     const victim = lineVictim(s.priority, s.tenant);
@@ -82,7 +98,7 @@ function enter(s: Stream, model: u32, size: u32, nowNs: u64): bool {
     count(C_SHED);
     return false;
   }
-  if (!lineAdd(s.id, s.priority, s.tenant, size, model, nowNs + <u64>queueTtlMs * 1000000)) return false;
+  if (!lineAdd(s.id, s.priority, s.tenant, size, model, subset, nowNs + <u64>queueTtlMs * 1000000)) return false;
   queueGauge(1);
   count(C_QUEUED);
   return true;
@@ -132,20 +148,31 @@ export function queueRelease(): void {
 function letThrough(nowNs: u64): void {
   // Without a pod there is nowhere to go; those whose time is up are told so.
   if (!podsReady) return;
-  memory.fill(blocked, 0, MAX_MODELS + 1);
+  memory.fill(blocked, 0, BLOCKED_BYTES);
   for (let n: u32 = 0; n < RELEASES && lineLength; ) {
     const i = lineNext(blocked, MAX_MODELS);
     if (i < 0) return;
-    const model = lineModel(i);
-    saturation(model, nowNs);
-    if (everyPodFull && ruleFlags & RULES_QUEUE_ON) {
-      store<u8>(blocked + min(model, MAX_MODELS), 1);
+    if (ruleFlags & RULES_QUEUE_ON && full(i, nowNs)) {
+      store<u8>(lineMark(blocked, MAX_MODELS, i), 1);
       continue;
     }
     lineServed(i);
     release(lineStream(i), i);
     n++;
   }
+}
+
+/** Whether every pod that entry `i` may go to is full. Pods that came or went make its subset be read anew. */
+function full(i: u32, nowNs: u64): bool {
+  const subset = lineSubset(i);
+  if (subset && !subsetHide(subset)) {
+    const s = streamFind(lineStream(i));
+    if (!s || effectiveContext(s.id) != OK || hideOutside(s) == SUBSET_EMPTY) return false;
+    subsetSee(subset);
+  }
+  saturation(lineModel(i), nowNs);
+  if (subset) podsShow();
+  return everyPodFull;
 }
 
 function release(id: u32, i: u32): void {

@@ -65,7 +65,7 @@ import {
 import { fnv64 } from "../shared/fnv";
 import { hashBlocks } from "../shared/hash";
 import { RESERVED_REJECT } from "../shared/policy-layout";
-import { RULE_REWRITE, RULES_QUEUE_ON, RULES_SUBSET_METADATA } from "../shared/rules-layout";
+import { RULE_REWRITE, RULES_QUEUE_ON } from "../shared/rules-layout";
 import { sipHi, sipLo, siphash128, siphash64 } from "../shared/siphash";
 import { Text, text } from "./abi/memory";
 import { BUFFER_REQUEST_BODY, CONTINUE, MAP_REQUEST, OK, STOP } from "./abi/types";
@@ -144,7 +144,7 @@ import {
   waitingAdd,
 } from "./streams";
 import { routedAdd } from "./routed-blocks";
-import { keepSubset, SUBSET_EMPTY, SUBSET_NONE } from "./subset";
+import { keepSubset, SUBSET_EMPTY, SUBSET_NONE, subsetAsked } from "./subset";
 import { tableUsable } from "./table-stream";
 import { workersServing } from "./worker-roster";
 
@@ -270,7 +270,9 @@ export function decideOnHeaders(s: Stream): u32 {
   const t0 = now();
   headerSession(s);
   matchClear();
-  return route(s, ANY_MODEL, 0, sessionSpread(s), 0, t0, t0);
+  const action = route(s, ANY_MODEL, 0, sessionSpread(s), 0, t0, t0);
+  showPods();
+  return action;
 }
 
 /** `size`: bytes of the body so far; after the decision, of this piece alone. */
@@ -409,7 +411,9 @@ function decideOnBody(s: Stream, size: u32, whole: bool): u32 {
   s.asksUsage = streamUsage;
   bodySession(s);
   const action = schedule(s, usable, t0);
-  if (action != CONTINUE || !splitPossible(whole) || !prefillBegin(s)) return action;
+  const splits = action == CONTINUE && splitPossible(whole) && prefillBegin(s);
+  showPods();
+  if (!splits) return action;
   speculate(s, prefillBegun, t0);
   return prefillHolds ? STOP : CONTINUE;
 }
@@ -480,9 +484,18 @@ function hashesOn(pod: u32): usize {
   return exact && !podApproximate(pod) ? hashes : approximateHashes;
 }
 
+/** Pods are hidden from the request that is being decided, be it outside its subset or full. */
+let hidden: bool = false;
+
+/** Pods that were hidden from a request are there for the next one. */
+function showPods(): void {
+  if (hidden) podsShow();
+  hidden = false;
+}
+
 /**
  * Picks, counts and writes the headers that carry the decision. Each header is written once. CONTINUE, or STOP when
- * the request was refused.
+ * the request was refused. Pods that it must not go to stay hidden for the choice of a prefill pod: `showPods` is due.
  */
 function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u32, t0: u64, t1: u64): u32 {
   s.state = DISPATCHED;
@@ -497,15 +510,12 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
     return CONTINUE;
   }
   tellFacts(s, model == ANY_MODEL ? 0 : foundRoot);
-  let hidden = false;
-  if (s.controls & CONTROL_SUBSET || ruleFlags & RULES_SUBSET_METADATA) {
-    const subset = keepSubset(s);
-    if (subset == SUBSET_EMPTY) {
-      if (decisionsWatched()) decisionRecord(s, DECISION_SUBSET_EMPTY, model, false);
-      return refuse(s, NOT_IN_SUBSET);
-    }
-    hidden = subset != SUBSET_NONE;
+  const subset = subsetAsked(s) ? keepSubset(s) : SUBSET_NONE;
+  if (subset == SUBSET_EMPTY) {
+    if (decisionsWatched()) decisionRecord(s, DECISION_SUBSET_EMPTY, model, false);
+    return refuse(s, NOT_IN_SUBSET);
   }
+  hidden = subset != SUBSET_NONE;
   if (ruleFlags & RULES_QUEUE_ON && hideFullPods(model, t0)) hidden = true;
   const weighed = (s.controls & (CONTROL_BALANCED | CONTROL_IGNORE_CACHE)) != 0;
   if (weighed) matchWeigh(s.controls & CONTROL_BALANCED ? 1 : 0);
@@ -520,7 +530,6 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   }
   if (decisionsWatched()) decisionPicked(s, model);
   if (weighed) matchRestore();
-  if (hidden) podsShow();
   count(C_CANDIDATES, pickCandidates);
   count(C_PASSED, pickPassed);
   timingPicked();
@@ -530,9 +539,14 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
     count(pickCandidates ? C_FILTERED_OUT : C_NO_PODS);
     s.dispatchNs = t2;
     if (decisionsWatched()) {
-      decisionRecord(s, pickCandidates ? DECISION_FILTERED_OUT : DECISION_NO_PODS, model, true);
+      const reason =
+        subset != SUBSET_NONE ? DECISION_SUBSET_EMPTY : pickCandidates ? DECISION_FILTERED_OUT : DECISION_NO_PODS;
+      decisionRecord(s, reason, model, true);
     }
-    return CONTINUE;
+    if (subset == SUBSET_NONE) return CONTINUE;
+    // Nobody may send it elsewhere.
+    showPods();
+    return refuse(s, NOT_IN_SUBSET);
   }
   s.candidates = found;
   s.candidate0 = <u16>picked(0);
@@ -541,6 +555,7 @@ function route(s: Stream, model: u32, promptTokens: f64, spread: u64, blocks: u3
   const pod = picked(0);
   if (s.controls & CONTROL_IF_CACHED && promptTokens > 0 && matchTokens(pod) == 0) {
     if (decisionsWatched()) decisionRecord(s, DECISION_NOT_CACHED, model, true);
+    showPods();
     return refuse(s, NOT_CACHED);
   }
   writeCandidates(s);
