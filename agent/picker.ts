@@ -1,12 +1,16 @@
 // The gateway's scheduler in Node: a typed face over build/pick.wasm, whose source is wasm/core/pick-module.ts.
 import { readFile } from "node:fs/promises";
-import {
-  type DecisionCandidate,
-  type DecisionSizes,
-  encodePick,
-  type PickFacts,
-} from "./decisions/record.js";
+import { type DecisionSizes, encodePick, type Replayable } from "./decisions/record.js";
 import { built } from "./package-root.js";
+
+/** A pair of pods chosen again. */
+export interface PairAgain {
+  splits: boolean;
+  prefills: number[];
+  decode: number;
+  seconds: number;
+  aloneSeconds: number;
+}
 
 type Call = (...args: number[]) => number;
 
@@ -140,15 +144,37 @@ export class Picker {
    * Picks again from what a gateway recorded, under the program in force; forgets all that this picker knew of pods.
    * Null when the record is cut or damaged. @throws RangeError when a value cannot be what a gateway recorded.
    */
-  again(
-    pick: PickFacts,
-    candidates: readonly DecisionCandidate[],
-  ): { picked: number[]; passed: number } | null {
-    const bytes = encodePick(pick, candidates, this.#decisionSizes());
-    this.#put(bytes);
-    if (this.#x.replay!(bytes.length) !== 0) return null;
+  again(decision: Replayable): { picked: number[]; passed: number } | null {
+    if (!this.#replay("replay", decision)) return null;
     const picked = Array.from({ length: this.#x.found!() }, (_, i) => this.#x.picked!(i));
     return { picked, passed: this.#x.passed!() };
+  }
+
+  /**
+   * Chooses the pair again from what a gateway recorded, as above: slots of the prefill pods, best first, and of the
+   * decode pod (-1 without a split), and seconds as the record has them.
+   */
+  pairAgain(decision: Replayable): PairAgain | null {
+    if (!this.#replay("replayPair", decision)) return null;
+    const splits = this.#x.pairSplits!() !== 0;
+    return {
+      splits,
+      prefills: Array.from({ length: this.#x.prefillsFound!() }, (_, i) => this.#x.prefillPicked!(i)),
+      decode: splits ? this.#x.pairDecodePod!() : -1,
+      seconds: this.#x.pairSeconds!(),
+      aloneSeconds: this.#x.aloneSeconds!(),
+    };
+  }
+
+  /** Cost of a prefill on a pod in the last `pairAgain`. */
+  prefillCost(pod: number): number {
+    return this.#x.prefillCost!(pod);
+  }
+
+  #replay(name: "replay" | "replayPair", decision: Replayable): boolean {
+    const bytes = encodePick(decision, this.#decisionSizes());
+    this.#put(bytes);
+    return this.#x[name]!(bytes.length) === 0;
   }
 
   #put(bytes: Uint8Array): void {
@@ -158,6 +184,10 @@ export class Picker {
   #decisionSizes(): DecisionSizes {
     const global = (name: string) =>
       Number((this.#x as unknown as Record<string, WebAssembly.Global>)[name]!.value);
-    return { head: global("decisionHeadBytes"), row: global("decisionRowBytes") };
+    return {
+      head: global("decisionHeadBytes"),
+      row: global("decisionRowBytes"),
+      pair: global("decisionPairBytes"),
+    };
   }
 }

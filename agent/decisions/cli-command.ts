@@ -13,8 +13,9 @@ export function replayCommand(): Command {
     .addHelpText(
       "after",
       `
-A decision is skipped when nothing was picked, when it had more than 256 pods to choose from, or when its policy's
-program is not in the file.
+Where a prefill might have run on another pod, that choice is made again, too.
+A decision is skipped when nothing was picked, when it had more than 256 pods (or prefill pods) to choose from, or when
+its policy's program is not in the file.
 Exit codes:  ${EXIT.ok} all that was replayed is the same, ${EXIT.failed} some is different or nothing could be replayed, ${EXIT.usage} wrong flags or file`,
     )
     .action(async (file: string, { json }: { json?: boolean }) => {

@@ -22,9 +22,9 @@ export class DecisionLog {
   /** Takes one; `now` is ms since the epoch. */
   take(decision: Decision, now: number): void {
     this.#kept.push({ ...decision, at: now });
-    this.#candidates += decision.candidates.length;
+    this.#candidates += candidatesOf(decision);
     while (this.#kept.length > KEPT || (this.#kept.length > 1 && this.#candidates > KEPT_CANDIDATES))
-      this.#candidates -= this.#kept.shift()!.candidates.length;
+      this.#candidates -= candidatesOf(this.#kept.shift()!);
   }
 
   /** Says which program a policy version runs (Wire.policyProgram). */
@@ -49,4 +49,8 @@ export class DecisionLog {
     }
     return found;
   }
+}
+
+function candidatesOf({ candidates, pair }: Decision): number {
+  return candidates.length + (pair?.candidates.length ?? 0);
 }

@@ -1,5 +1,7 @@
 // One decision as gateways record it, as an object and as bytes; wasm/shared/decision-layout.ts has the offsets.
 
+import type { Role } from "../wire/rows.js";
+
 /** Order of the reasons is that of wasm/shared/decision-layout.ts. */
 export const DECISION_REASONS = [
   "routed",
@@ -31,6 +33,8 @@ export interface Decision {
   pick: PickFacts | null;
   /** Best first, then by slot; as they were before the request counted anywhere. */
   candidates: DecisionCandidate[];
+  /** Whether its prefill runs on another pod; null when that was not in question. */
+  pair: PairDecision | null;
 }
 
 /** 64-bit numbers are hex digits: hashes and random bits, none of them anybody's own text. */
@@ -84,6 +88,7 @@ export interface DecisionCandidate {
   out: boolean;
   /** It had the session. */
   session: boolean;
+  role: Role;
   adapter: { active: boolean; waiting: boolean; room: boolean };
   /** Label selectors that take it, hex. */
   labels: string;
@@ -91,14 +96,52 @@ export interface DecisionCandidate {
   columns: number[];
 }
 
+/** What the choice of a pair of pods knew, and what came of it. */
+export interface PairDecision {
+  splits: boolean;
+  /** Place of the decode pod among the decode candidates, 0 without a split. */
+  decode: number;
+  /** Predicted, with a split and without; f64's greatest without a pair, and 0 where one pod alone was not asked about. */
+  seconds: number;
+  aloneSeconds: number;
+  /** As in the table's disaggregation section. */
+  mode: number;
+  transferTokensPerSecond: number;
+  stallWeight: number;
+  promptTokens: number;
+  /** Prefill work of this request that counts on the first decode candidate. */
+  work: number;
+  timeNs: string;
+  complete: boolean;
+  columnsFresh: boolean;
+  /** The decode candidates in their order (`rank`), then the other pods that prefill; as they were then. */
+  candidates: PairCandidate[];
+}
+
+/** `cost` is that of a prefill there: predicted seconds, or what the prefill profile says. */
+export interface PairCandidate extends DecisionCandidate {
+  /** 1 is the prefill pod, 2 and 3 come next, 0 the others. */
+  prefillRank: number;
+}
+
 /** Sizes that a wasm module exports. */
 export interface DecisionSizes {
   head: number;
   row: number;
+  pair: number;
 }
 
-const FLAGS = { sharingSlow: 1, stoodIn: 2, cut: 4, columnsFresh: 8 } as const;
-const ROW = { fresh: 1, out: 2, session: 4, active: 8, waiting: 16, room: 32 } as const;
+const FLAGS = { sharingSlow: 1, stoodIn: 2, cut: 4, columnsFresh: 8, paired: 16 } as const;
+const ROW = {
+  fresh: 1,
+  out: 2,
+  session: 4,
+  active: 8,
+  waiting: 16,
+  room: 32,
+  decodes: 64,
+  prefills: 128,
+} as const;
 const HEADERS = 4;
 /** Bytes; readers refuse more. */
 const MAX_ADDRESS = 64;
@@ -115,55 +158,15 @@ export function decodeDecision(
   sender: { processId: bigint; vmId: bigint },
 ): Decision | null {
   if (view.byteLength < sizes.head) return null;
-  const name = (at: number, length: number) =>
-    at + length <= view.byteLength
-      ? utf8.decode(new Uint8Array(view.buffer, view.byteOffset + at, length))
-      : null;
   const idSize = view.getUint16(32, true);
-  const requestId = name(sizes.head, idSize);
+  const requestId = textAt(view, sizes.head, idSize);
   if (requestId === null) return null;
   const columns = view.getUint8(122);
-  const candidates: DecisionCandidate[] = [];
-  let p = sizes.head + padded(idSize);
-  for (let left = view.getUint16(34, true); left > 0; left--) {
-    const addressAt = p + sizes.row + columns * 4;
-    if (addressAt > view.byteLength) return null;
-    const size = view.getUint16(p, true);
-    const address = name(addressAt, size);
-    if (address === null) return null;
-    const flags = view.getUint8(p + 3);
-    candidates.push({
-      address,
-      rank: view.getUint8(p + 2),
-      cachedTokens: view.getUint32(p + 4, true),
-      cost: view.getFloat64(p + 8, true),
-      inflightRequests: view.getUint32(p + 16, true),
-      pendingPrefills: view.getUint32(p + 20, true),
-      slot: view.getUint16(p + 24, true),
-      turn: view.getUint16(p + 26, true),
-      coldTurn: view.getUint16(p + 28, true),
-      pendingWork: view.getFloat64(p + 32, true),
-      pendingTokens: view.getFloat64(p + 40, true),
-      headSinceNs: view.getBigUint64(p + 48, true).toString(),
-      waiting: view.getUint32(p + 56, true),
-      running: view.getUint32(p + 60, true),
-      kvUsage: view.getUint32(p + 64, true) / 1000,
-      capacityTokens: view.getUint32(p + 68, true),
-      prefillTokensPerSecond: view.getFloat64(p + 72, true),
-      loadFresh: (flags & ROW.fresh) !== 0,
-      out: (flags & ROW.out) !== 0,
-      session: (flags & ROW.session) !== 0,
-      adapter: {
-        active: (flags & ROW.active) !== 0,
-        waiting: (flags & ROW.waiting) !== 0,
-        room: (flags & ROW.room) !== 0,
-      },
-      labels: hex(view.getBigUint64(p + 80, true)),
-      columns: Array.from({ length: columns }, (_, i) => view.getUint32(p + sizes.row + i * 4, true)),
-    });
-    p = addressAt + padded(size);
-  }
+  const rows = readRows(view, sizes.head + padded(idSize), view.getUint16(34, true), columns, sizes);
+  if (!rows) return null;
   const flags = view.getUint8(121);
+  const pair = flags & FLAGS.paired ? readPair(view, rows.end, columns, sizes) : null;
+  if (flags & FLAGS.paired && !pair) return null;
   const u64 = (at: number) => hex(view.getBigUint64(at, true));
   const timeNs = view.getBigUint64(80, true);
   return {
@@ -197,26 +200,115 @@ export function decodeDecision(
             timeNs: timeNs.toString(),
             headers: Array.from({ length: HEADERS }, (_, i) => u64(88 + i * 8)),
           },
-    candidates,
+    candidates: rows.rows.map(({ candidate }) => candidate),
+    pair,
   };
+}
+
+function textAt(view: DataView, at: number, length: number): string | null {
+  return at + length <= view.byteLength
+    ? utf8.decode(new Uint8Array(view.buffer, view.byteOffset + at, length))
+    : null;
+}
+
+interface Row {
+  candidate: DecisionCandidate;
+  prefillRank: number;
+}
+
+/** Reads `count` rows from `at` on; null when they are not whole. */
+function readRows(
+  view: DataView,
+  at: number,
+  count: number,
+  columns: number,
+  sizes: DecisionSizes,
+): { rows: Row[]; end: number } | null {
+  const rows: Row[] = [];
+  let p = at;
+  for (let left = count; left > 0; left--) {
+    const addressAt = p + sizes.row + columns * 4;
+    if (addressAt > view.byteLength) return null;
+    const size = view.getUint16(p, true);
+    const address = textAt(view, addressAt, size);
+    if (address === null) return null;
+    const flags = view.getUint8(p + 3);
+    const role: Role = flags & ROW.decodes ? "decode" : flags & ROW.prefills ? "prefill" : "both";
+    const candidate = {
+      address,
+      rank: view.getUint8(p + 2),
+      cachedTokens: view.getUint32(p + 4, true),
+      cost: view.getFloat64(p + 8, true),
+      inflightRequests: view.getUint32(p + 16, true),
+      pendingPrefills: view.getUint32(p + 20, true),
+      slot: view.getUint16(p + 24, true),
+      turn: view.getUint16(p + 26, true),
+      coldTurn: view.getUint16(p + 28, true),
+      pendingWork: view.getFloat64(p + 32, true),
+      pendingTokens: view.getFloat64(p + 40, true),
+      headSinceNs: view.getBigUint64(p + 48, true).toString(),
+      waiting: view.getUint32(p + 56, true),
+      running: view.getUint32(p + 60, true),
+      kvUsage: view.getUint32(p + 64, true) / 1000,
+      capacityTokens: view.getUint32(p + 68, true),
+      prefillTokensPerSecond: view.getFloat64(p + 72, true),
+      loadFresh: (flags & ROW.fresh) !== 0,
+      out: (flags & ROW.out) !== 0,
+      session: (flags & ROW.session) !== 0,
+      role,
+      adapter: {
+        active: (flags & ROW.active) !== 0,
+        waiting: (flags & ROW.waiting) !== 0,
+        room: (flags & ROW.room) !== 0,
+      },
+      labels: hex(view.getBigUint64(p + 80, true)),
+      columns: Array.from({ length: columns }, (_, i) => view.getUint32(p + sizes.row + i * 4, true)),
+    };
+    rows.push({ candidate, prefillRank: view.getUint8(p + 30) });
+    p = addressAt + padded(size);
+  }
+  return { rows, end: p };
+}
+
+function readPair(view: DataView, at: number, columns: number, sizes: DecisionSizes): PairDecision | null {
+  if (at + sizes.pair > view.byteLength) return null;
+  const read = readRows(view, at + sizes.pair, view.getUint16(at + 60, true), columns, sizes);
+  if (!read) return null;
+  const flags = view.getUint8(at + 59);
+  return {
+    splits: view.getUint8(at + 57) !== 0,
+    decode: view.getUint8(at + 58),
+    seconds: view.getFloat64(at + 40, true),
+    aloneSeconds: view.getFloat64(at + 48, true),
+    mode: view.getUint8(at + 56),
+    transferTokensPerSecond: view.getFloat64(at + 24, true),
+    stallWeight: view.getFloat64(at + 32, true),
+    promptTokens: view.getFloat64(at + 8, true),
+    work: view.getFloat64(at + 16, true),
+    timeNs: view.getBigUint64(at, true).toString(),
+    complete: (flags & FLAGS.cut) === 0,
+    columnsFresh: (flags & FLAGS.columnsFresh) !== 0,
+    candidates: read.rows.map(({ candidate, prefillRank }) => ({ ...candidate, prefillRank })),
+  };
+}
+
+/** What a replay reads of a decision. */
+export interface Replayable {
+  pick: PickFacts;
+  candidates: readonly DecisionCandidate[];
+  pair?: PairDecision | null;
 }
 
 /**
  * Writes what a replay reads of a decision.
  * @throws RangeError when a value cannot be what a gateway recorded.
  */
-export function encodePick(
-  pick: PickFacts,
-  candidates: readonly DecisionCandidate[],
-  sizes: DecisionSizes,
-): Uint8Array {
-  const columns = candidates[0]?.columns.length ?? 0;
-  const addresses = candidates.map(({ address }) => text.encode(address));
-  if (addresses.some((a) => a.length > MAX_ADDRESS)) throw new RangeError("an address is too long");
-  if (candidates.some((c) => c.columns.length !== columns))
-    throw new RangeError("candidates have different numbers of columns");
-  const width = sizes.row + columns * 4;
-  const bytes = new Uint8Array(sizes.head + addresses.reduce((n, a) => n + width + padded(a.length), 0));
+export function encodePick({ pick, candidates, pair }: Replayable, sizes: DecisionSizes): Uint8Array {
+  const columns = (candidates[0] ?? pair?.candidates[0])?.columns.length ?? 0;
+  const rows = rowsBytes(candidates, columns, sizes);
+  const pairRows = pair ? rowsBytes(pair.candidates, columns, sizes) : new Uint8Array();
+  const pairAt = sizes.head + rows.length;
+  const bytes = new Uint8Array(pairAt + (pair ? sizes.pair + pairRows.length : 0));
   const view = new DataView(bytes.buffer);
   const u64 = (at: number, digits: string) => view.setBigUint64(at, hexNumber(digits), true);
   view.setUint16(34, candidates.length, true);
@@ -235,10 +327,43 @@ export function encodePick(
       [pick.stoodIn, FLAGS.stoodIn],
       [!pick.complete, FLAGS.cut],
       [pick.columnsFresh, FLAGS.columnsFresh],
+      [Boolean(pair), FLAGS.paired],
     ]),
   );
   view.setUint8(122, columns);
-  let p = sizes.head;
+  bytes.set(rows, sizes.head);
+  if (!pair) return bytes;
+  view.setBigUint64(pairAt, decimal(pair.timeNs), true);
+  view.setFloat64(pairAt + 8, pair.promptTokens, true);
+  view.setFloat64(pairAt + 16, pair.work, true);
+  view.setFloat64(pairAt + 24, pair.transferTokensPerSecond, true);
+  view.setFloat64(pairAt + 32, pair.stallWeight, true);
+  view.setUint8(pairAt + 56, pair.mode);
+  view.setUint8(
+    pairAt + 59,
+    bits([
+      [!pair.complete, FLAGS.cut],
+      [pair.columnsFresh, FLAGS.columnsFresh],
+    ]),
+  );
+  view.setUint16(pairAt + 60, pair.candidates.length, true);
+  bytes.set(pairRows, pairAt + sizes.pair);
+  return bytes;
+}
+
+function rowsBytes(
+  candidates: readonly DecisionCandidate[],
+  columns: number,
+  sizes: DecisionSizes,
+): Uint8Array {
+  const addresses = candidates.map(({ address }) => text.encode(address));
+  if (addresses.some((a) => a.length > MAX_ADDRESS)) throw new RangeError("an address is too long");
+  if (candidates.some((c) => c.columns.length !== columns))
+    throw new RangeError("candidates have different numbers of columns");
+  const width = sizes.row + columns * 4;
+  const bytes = new Uint8Array(addresses.reduce((n, a) => n + width + padded(a.length), 0));
+  const view = new DataView(bytes.buffer);
+  let p = 0;
   candidates.forEach((c, i) => {
     view.setUint16(p, addresses[i]!.length, true);
     view.setUint8(p + 2, c.rank);
@@ -251,6 +376,8 @@ export function encodePick(
         [c.adapter.active, ROW.active],
         [c.adapter.waiting, ROW.waiting],
         [c.adapter.room, ROW.room],
+        [c.role === "decode", ROW.decodes],
+        [c.role === "prefill", ROW.prefills],
       ]),
     );
     view.setUint32(p + 4, c.cachedTokens, true);
@@ -268,7 +395,7 @@ export function encodePick(
     view.setUint32(p + 64, Math.round(c.kvUsage * 1000), true);
     view.setUint32(p + 68, c.capacityTokens, true);
     view.setFloat64(p + 72, c.prefillTokensPerSecond, true);
-    u64(p + 80, c.labels);
+    view.setBigUint64(p + 80, hexNumber(c.labels), true);
     for (const [k, column] of c.columns.entries()) view.setUint32(p + sizes.row + k * 4, column, true);
     bytes.set(addresses[i]!, p + width);
     p += width + padded(addresses[i]!.length);

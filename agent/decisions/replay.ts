@@ -2,6 +2,7 @@
 import { Value } from "typebox/value";
 import { Picker } from "../picker.js";
 import { type ReplayDecision, ReplayDecisionSchema } from "../schemas/decisions.js";
+import { outcomeOf, type PairOutcome, pairOnce } from "./replay-pair.js";
 
 export interface Replayed {
   requestId: string;
@@ -12,6 +13,8 @@ export interface Replayed {
   /** Addresses, best first. */
   recorded: string[];
   again: string[];
+  /** Whether the prefill runs on another pod, and where; null when that was not in question. */
+  pair: { recorded: PairOutcome; again: PairOutcome | null } | null;
 }
 
 export interface ReplayReport {
@@ -50,7 +53,7 @@ export async function replay(file: ReplayFile): Promise<ReplayReport> {
     }
     const [mistake] = Value.Errors(ReplayDecisionSchema, decision);
     const why = `decisions[${i}]${mistake ? `${mistake.instancePath} ${mistake.message}` : " is no decision"}; it must be as /api/v1/decisions?replay=true has it`;
-    decisions.push({ requestId: "", outcome: "skipped", why, recorded: [], again: [] });
+    decisions.push({ requestId: "", outcome: "skipped", why, recorded: [], again: [], pair: null });
   }
   const of = (outcome: Replayed["outcome"]) => decisions.filter((d) => d.outcome === outcome).length;
   return { same: of("same"), different: of("different"), skipped: of("skipped"), decisions };
@@ -61,27 +64,40 @@ function once(d: ReplayDecision, picker: Picker | null): Replayed {
     .filter(({ rank }) => rank > 0)
     .sort((a, b) => a.rank - b.rank)
     .map(({ address }) => address);
+  const pair = d.pair ? { recorded: outcomeOf(d.pair), again: null } : null;
   const skipped = (why: string): Replayed => ({
     requestId: d.requestId,
     outcome: "skipped",
     why,
     recorded,
     again: [],
+    pair,
   });
   if (!d.pick) return skipped(`nothing was picked (${d.reason})`);
-  if (!d.pick.complete) return skipped("there were more pods than a record holds");
+  if (!d.pick.complete || d.pair?.complete === false)
+    return skipped("there were more pods than a record holds");
   if (!picker) return skipped(`the program of policy version ${d.policyVersion} is missing or damaged`);
-  let result: ReturnType<Picker["again"]>;
+  const { pick, candidates, pair: recordedPair } = d;
   try {
-    result = picker.again(d.pick, d.candidates);
+    const result = picker.again({ pick, candidates });
+    if (!result) return skipped("the record is damaged");
+    const bySlot = new Map(candidates.map(({ slot, address }) => [slot, address]));
+    const again = result.picked.map((slot) => bySlot.get(slot) ?? "");
+    const different = difference(d, recorded, again, result.passed, picker);
+    const second = recordedPair ? pairOnce(recordedPair, pick, candidates, picker) : null;
+    if (recordedPair && !second) return skipped("the record of its prefill is damaged");
+    const why = different || second?.why || "";
+    return {
+      requestId: d.requestId,
+      outcome: why === "" ? "same" : "different",
+      why,
+      recorded,
+      again,
+      pair: pair && { ...pair, again: second?.outcome ?? null },
+    };
   } catch (error) {
     return skipped((error as Error).message);
   }
-  if (!result) return skipped("the record is damaged");
-  const bySlot = new Map(d.candidates.map(({ slot, address }) => [slot, address]));
-  const again = result.picked.map((slot) => bySlot.get(slot) ?? "");
-  const why = difference(d, recorded, again, result.passed, picker);
-  return { requestId: d.requestId, outcome: why === "" ? "same" : "different", why, recorded, again };
 }
 
 function difference(

@@ -1,5 +1,6 @@
 // What /api/v1/decisions answers: for people the best candidates, for `warmgate replay` everything.
 import type { DecisionLog, LoggedDecision } from "./log.js";
+import type { PairDecision } from "./record.js";
 
 /** Candidates that people are shown. */
 const SHOWN = 16;
@@ -33,7 +34,8 @@ export function decisionsView(
       podsConsidered: d.considered,
       podsPassed: d.passed,
       stoodIn: d.pick?.stoodIn ?? false,
-      ...(replay ? { pick: d.pick } : {}),
+      prefill: d.pair && prefillOf(d.pair, podName),
+      ...(replay ? { pick: d.pick, pair: d.pair } : {}),
       candidates: replay
         ? d.candidates.map((c) => ({ pod: podName(c.address), ...c }))
         : d.candidates
@@ -49,5 +51,19 @@ export function decisionsView(
             })),
     })),
     ...(replay ? { programs } : {}),
+  };
+}
+
+function prefillOf(pair: PairDecision, podName: (address: string) => string | null) {
+  const pods = pair.candidates
+    .filter(({ prefillRank }) => prefillRank > 0)
+    .sort((a, b) => a.prefillRank - b.prefillRank);
+  const decode = pair.candidates.find(({ rank }) => rank > 0 && rank === pair.decode);
+  return {
+    splits: pair.splits,
+    pods: pods.map(({ address, cost }) => ({ pod: podName(address), address, cost })),
+    decode: decode?.address ?? null,
+    seconds: pair.seconds === Number.MAX_VALUE ? null : pair.seconds,
+    aloneSeconds: pair.aloneSeconds || null,
   };
 }

@@ -57,6 +57,7 @@ const columns = {
   loadFresh: Type.Boolean(),
   out: Type.Boolean({ description: "Left out because it refused connections" }),
   session: Type.Boolean({ description: "It had the session" }),
+  role: Type.Union([Type.Literal("prefill"), Type.Literal("decode"), Type.Literal("both")]),
   adapter: Type.Object({ active: Type.Boolean(), waiting: Type.Boolean(), room: Type.Boolean() }),
   labels: Hex("Label selectors that take it, bits"),
   columns: Type.Array(Unsigned(32), { maxItems: 16, description: "Bits of its custom columns" }),
@@ -64,6 +65,34 @@ const columns = {
 
 /** A candidate with all that the pick knew of it. */
 export const ReplayCandidateSchema = Type.Object({ ...candidate, ...columns });
+
+/** What the choice of a prefill pod knew beside that, and what came of it. */
+export const PairSchema = Type.Object({
+  splits: Type.Boolean({ description: "The prefill runs on another pod than the decode" }),
+  decode: Type.Integer({
+    minimum: 0,
+    maximum: 3,
+    description: "Place of its decode pod among the candidates",
+  }),
+  seconds: Type.Number({ description: "Predicted with the best pair; f64's greatest without one" }),
+  aloneSeconds: Type.Number({ description: "Predicted with one pod alone; 0 where that was not asked" }),
+  mode: Unsigned(8, "1: when it pays, 2: always"),
+  transferTokensPerSecond: Type.Number({ exclusiveMinimum: 0 }),
+  stallWeight: Type.Number({ minimum: 0 }),
+  promptTokens: Type.Number({ minimum: 0 }),
+  work: Type.Number({ minimum: 0, description: "Of this request, counted on the first decode candidate" }),
+  timeNs: Nanoseconds("The worker's monotonic clock"),
+  complete: Type.Boolean({ description: "Every pod that prefills is listed; else no replay" }),
+  columnsFresh: Type.Boolean(),
+  candidates: Type.Array(
+    Type.Object({
+      ...candidate,
+      ...columns,
+      prefillRank: Type.Integer({ minimum: 0, maximum: 3, description: "1 is the prefill pod" }),
+    }),
+    { maxItems: 256, description: "Decode candidates in their order, then the pods that prefill" },
+  ),
+});
 
 /** What a replay needs of one decision; the rest is for people. */
 export const ReplayDecisionSchema = Type.Object({
@@ -73,6 +102,7 @@ export const ReplayDecisionSchema = Type.Object({
   podsPassed: Type.Integer(),
   pick: Type.Union([PickSchema, Type.Null()]),
   candidates: Type.Array(ReplayCandidateSchema, { maxItems: 256 }),
+  pair: Type.Optional(Type.Union([PairSchema, Type.Null()])),
 });
 export type ReplayDecision = Static<typeof ReplayDecisionSchema>;
 
@@ -95,7 +125,36 @@ export const DecisionsSchema = Type.Object({
       stoodIn: Type.Boolean({
         description: "token-aware decided in the place of warm-until-busy, because sharing was slow",
       }),
+      prefill: Type.Union(
+        [
+          Type.Object({
+            splits: Type.Boolean({ description: "It runs on another pod than the decode" }),
+            pods: Type.Array(
+              Type.Object({
+                pod: Type.Union([Type.String(), Type.Null()]),
+                address: Type.String(),
+                cost: Type.Number({
+                  description: "Lower is better; predicted seconds without a prefill profile",
+                }),
+              }),
+              { description: "The best three that prefill" },
+            ),
+            decode: Type.Union([Type.String(), Type.Null()], {
+              description: "Address of the pair's decode pod",
+            }),
+            seconds: Type.Union([Type.Number(), Type.Null()], {
+              description: "Predicted with the best pair; null without one",
+            }),
+            aloneSeconds: Type.Union([Type.Number(), Type.Null()], {
+              description: "Predicted with one pod alone; null where that was not asked",
+            }),
+          }),
+          Type.Null(),
+        ],
+        { description: "Whether the prefill was to run on another pod; null when that was not in question" },
+      ),
       pick: Type.Optional(Type.Union([PickSchema, Type.Null()])),
+      pair: Type.Optional(Type.Union([PairSchema, Type.Null()])),
       candidates: Type.Array(
         Type.Object({
           pod: Type.Union([Type.String(), Type.Null()], {

@@ -162,7 +162,11 @@ function readDecision(view: DataView, frame: Uint8Array, number: LayoutNumber): 
   const sender = new DataView(frame.buffer, frame.byteOffset);
   return decodeDecision(
     view,
-    { head: number("decisionHeadBytes"), row: number("decisionRowBytes") },
+    {
+      head: number("decisionHeadBytes"),
+      row: number("decisionRowBytes"),
+      pair: number("decisionPairBytes"),
+    },
     { processId: sender.getBigUint64(8, true), vmId: sender.getBigUint64(16, true) },
   );
 }

@@ -39,13 +39,21 @@ export let splitTokensPerSecond: f64 = 200000;
 /** What a second's wait of a running answer weighs against a second's wait for a first token. */
 export let splitStallWeight: f64 = 0.25;
 
+/** Sets what the choice of a pair looks at alone; false, with nothing changed, when it is out of range. */
+export function splitFormula(mode: u32, tokensPerSecond: f64, stallWeight: f64): bool {
+  if (!(tokensPerSecond > 0) || !(stallWeight >= 0)) return false;
+  splitMode = mode;
+  splitTokensPerSecond = tokensPerSecond;
+  splitStallWeight = stallWeight;
+  return true;
+}
+
 /** Takes a section; false, with nothing changed, when it is not whole or out of range. */
 export function disaggregationRead(p: usize, n: u32): bool {
   if (n < DISAGGREGATION_BYTES) return false;
+  if (load<u32>(p, DISAGGREGATION_BODY_BYTES) > 16777216) return false;
   const rate = load<f64>(p, DISAGGREGATION_TOKENS_PER_SECOND);
-  const stall = load<f64>(p, DISAGGREGATION_STALL_WEIGHT);
-  if (!(rate > 0) || !(stall >= 0) || load<u32>(p, DISAGGREGATION_BODY_BYTES) > 16777216) return false;
-  splitMode = load<u32>(p, DISAGGREGATION_MODE);
+  if (!splitFormula(load<u32>(p, DISAGGREGATION_MODE), rate, load<f64>(p, DISAGGREGATION_STALL_WEIGHT))) return false;
   splitBy = load<u32>(p, DISAGGREGATION_BY);
   splitThreshold = load<u32>(p, DISAGGREGATION_THRESHOLD);
   splitPrompt = load<u32>(p, DISAGGREGATION_PROMPT);
@@ -54,7 +62,5 @@ export function disaggregationRead(p: usize, n: u32): bool {
   splitCalls = load<u32>(p, DISAGGREGATION_CALLS);
   splitBodyBytes = load<u32>(p, DISAGGREGATION_BODY_BYTES);
   splitExpiryMs = load<u32>(p, DISAGGREGATION_EXPIRY_MS);
-  splitTokensPerSecond = rate;
-  splitStallWeight = stall;
   return true;
 }

@@ -1,6 +1,6 @@
 // Entry of pick.wasm: the scheduler as a module of its own, so that Node decides by the very code that routes in the
 // gateway. Times are seconds of the caller's clock, above 0; blocks, sessions and seeds are whole numbers below 2^53.
-import { DECISION_HEAD_BYTES, DECISION_ROW_BYTES } from "../shared/decision-layout";
+import { DECISION_HEAD_BYTES, DECISION_ROW_BYTES, PAIR_HEAD_BYTES } from "../shared/decision-layout";
 import { HEAD_BYTES, HEAD_KIND, KIND_PODS, KIND_POLICY, MAX_PAYLOAD } from "../shared/frame-layout";
 import { matchClear, matchPut } from "./match";
 import {
@@ -14,6 +14,7 @@ import {
   pickSharing,
   prefillWork,
 } from "./pick";
+import { aloneCost, pairCost, pairDecode, pairPodCost, prefillPicked, prefillsPicked } from "./pick-pair";
 import {
   podMoveCounts,
   podPending,
@@ -23,10 +24,11 @@ import {
   podSetTokens,
 } from "./pod-counts";
 import { podHigh, podObserveRate, podSetLoad, podsRead } from "./pods";
+import { pairAgain, splitsAgain } from "./pair-record";
 import { pickAgain, REPLAY_CUT, REPLAY_DAMAGED } from "./pick-record";
 import { policyRead } from "./policy";
 import { programTake, programValid } from "./program";
-import { factsSet } from "./request-facts";
+import { factsSet, nowNs, promptTokens } from "./request-facts";
 import { NO_TAIL, speculativeAdd, speculativeBegin, speculativeFind } from "./speculative";
 
 export {
@@ -35,6 +37,7 @@ export {
   picked,
   pickSharing as sharing,
   podPendingRequests as pendingPrefills,
+  prefillPicked,
   prefillWork,
 };
 
@@ -137,6 +140,7 @@ export function observeRate(pod: u32, rate: f64): void {
 // Numbers that Node needs are exported, never repeated there.
 export const decisionHeadBytes: u32 = DECISION_HEAD_BYTES;
 export const decisionRowBytes: u32 = DECISION_ROW_BYTES;
+export const decisionPairBytes: u32 = PAIR_HEAD_BYTES;
 export const replayCut: i32 = REPLAY_CUT;
 export const replayDamaged: i32 = REPLAY_DAMAGED;
 
@@ -158,4 +162,29 @@ export function found(): u32 {
 }
 export function passed(): u32 {
   return pickPassed;
+}
+
+/** Chooses the pair again from the same payload; 0 or one of the codes above. */
+export function replayPair(n: u32): i32 {
+  return n > MAX_PAYLOAD ? REPLAY_DAMAGED : pairAgain(input, n);
+}
+
+/** What came of it: whether the request is split, how many prefill pods there are, its decode pod, the costs. */
+export function pairSplits(): bool {
+  return splitsAgain;
+}
+export function prefillsFound(): u32 {
+  return prefillsPicked;
+}
+export function pairDecodePod(): u32 {
+  return pairDecode;
+}
+export function pairSeconds(): f64 {
+  return pairCost;
+}
+export function aloneSeconds(): f64 {
+  return aloneCost;
+}
+export function prefillCost(pod: u32): f64 {
+  return pairPodCost(pod, promptTokens, nowNs);
 }

@@ -6,7 +6,7 @@ import { MAX_PODS } from "../shared/pods-layout";
 import { NO_PROFILE } from "../shared/program-layout";
 import { splitMode, splitPrompt, splitStallWeight, splitThreshold, splitTokensPerSecond } from "./disaggregation";
 import { matchTokens } from "./match";
-import { picked, pickPrefill, pickTouch, prefillWork, rendezvousHash, tieCost } from "./pick";
+import { pickCost, picked, pickPrefill, pickTouch, prefillWork, rendezvousHash, tieCost } from "./pick";
 import { podHeadStart, podPending, podPendingRequests, podRequests } from "./pod-counts";
 import { podHigh, podKnown, podModel, podOut, podPrefills, podRate, podReady, podRunning } from "./pods";
 import { prefillProfile } from "./program";
@@ -36,8 +36,9 @@ const SPLIT_SECONDS: f64 = 0.016;
 const costs: usize = heap.alloc(MAX_PODS << 3);
 const best: usize = heap.alloc(PREFILL_CANDIDATES << 2);
 
-/** Predicted cost of the last pair, seconds. */
-let pairCost: f64 = 0;
+/** Predicted cost of the last pair, seconds, f64.MAX_VALUE without one; and of one pod alone, 0 where it was not asked. */
+export let pairCost: f64 = 0;
+export let aloneCost: f64 = 0;
 /** Prefill candidates of the last `pickPair`. */
 export let prefillsPicked: u32 = 0;
 /** Its decode pod. */
@@ -104,6 +105,8 @@ export function pickPair(
 ): bool {
   prefillsPicked = 0;
   prefillsReady = false;
+  pairCost = f64.MAX_VALUE;
+  aloneCost = 0;
   const local = load<u32>(decodes);
   const named = prefillProfile != NO_PROFILE;
   if (named) prefillsByProfile(model, promptTokens, local, nowNs);
@@ -112,9 +115,19 @@ export function pickPair(
   const first = prefillPicked(0);
   chooseDecode(promptTokens, work, decodes, named ? 1 : count, prefillCost(first, promptTokens, nowNs), nowNs);
   if (pairCost == f64.MAX_VALUE) return false;
-  if (splitMode != SPLIT_ALWAYS && pairCost >= aloneCost(local, promptTokens, work, nowNs)) return false;
-  if (named) pickTouch(first);
-  return true;
+  if (splitMode == SPLIT_ALWAYS) return true;
+  aloneCost = localCost(local, promptTokens, work, nowNs);
+  return pairCost < aloneCost;
+}
+
+/** The request is split as the last `pickPair` says: turns are remembered. */
+export function pairCommit(): void {
+  if (prefillProfile != NO_PROFILE) pickTouch(prefillPicked(0));
+}
+
+/** What the last pair's choice saw in a prefill on pod `i`: the profile's cost, or predicted seconds. Lower is better. */
+export function pairPodCost(i: u32, promptTokens: f64, nowNs: u64): f64 {
+  return prefillProfile != NO_PROFILE ? pickCost(i) : prefillCost(i, promptTokens, nowNs);
 }
 
 /** Predicted seconds to the end of a prefill on pod `i`. */
@@ -125,7 +138,7 @@ function prefillCost(i: u32, promptTokens: f64, nowNs: u64): f64 {
 }
 
 /** Predicted seconds of a request that the decode pod prefills itself. */
-function aloneCost(local: u32, promptTokens: f64, work: f64, nowNs: u64): f64 {
+function localCost(local: u32, promptTokens: f64, work: f64, nowNs: u64): f64 {
   return queueSeconds(local, work, nowNs) + prefillSeconds(local, promptTokens) + answers(local) * DECODE_SHARE_SECONDS;
 }
 
@@ -174,7 +187,6 @@ function cost(i: u32): f64 {
 
 /** The decode pod that goes best with a prefill of `prefill` seconds. */
 function chooseDecode(promptTokens: f64, work: f64, decodes: usize, count: u32, prefill: f64, nowNs: u64): void {
-  pairCost = f64.MAX_VALUE;
   for (let i: u32 = 0; i < count; i++) {
     const d = load<u32>(decodes + (i << 2));
     if (d == prefillPicked(0)) continue;

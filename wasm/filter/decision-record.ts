@@ -1,5 +1,6 @@
 // Some decisions, as the policy's rate says, go to the agent with all that they were made from; and, where it asks for
 // that, into filter state, from where an access log has them.
+import { PAIR_RECORD_MAX, pairRecord } from "../core/pair-record";
 import { pickRecord, PICK_RECORD_MAX } from "../core/pick-record";
 import { podName, podNameSize } from "../core/pods";
 import { policyVersion } from "../core/policy";
@@ -31,7 +32,7 @@ let seed: u32 = 0;
  */
 // @ts-ignore: decorator
 @inline
-const RECORD_MAX: u32 = PICK_RECORD_MAX + REQUEST_ID_MAX + 8;
+const RECORD_MAX: u32 = PICK_RECORD_MAX + PAIR_RECORD_MAX + REQUEST_ID_MAX + 8;
 // @ts-ignore: decorator
 @inline
 const WAITING_BYTES: u32 = RECORD_MAX + 65536;
@@ -39,6 +40,8 @@ const waiting: usize = heap.alloc(WAITING_BYTES);
 let waitingBytes: u32 = 0;
 /** Bytes of the record that was begun after a pick, 0 for none. */
 let begun: u32 = 0;
+/** Where the record of the last decision is, + 1; 0 when it was not drawn, and so is not to be added to. */
+let last: u32 = 0;
 
 const POD = text("warmgate_pod");
 const REASON = text("warmgate_reason");
@@ -96,6 +99,7 @@ export function decisionRecord(s: Stream, reason: u32, model: u32, picks: bool):
   if (ruleFlags & RULES_FILTER_STATE) writeState(s, reason);
   const bytes = picks ? begun : drawn() ? begin(s) : 0;
   begun = 0;
+  last = bytes ? waitingBytes + 1 : 0;
   if (!bytes) return;
   const p = waiting + waitingBytes + 8;
   store<u64>(p, liveSequence);
@@ -113,6 +117,30 @@ export function decisionRecord(s: Stream, reason: u32, model: u32, picks: bool):
   bytesLeft -= <i32>bytes;
 }
 
+/**
+ * Adds to the record of the decision just made, if there is one, what the choice of a pair by `pickPair` was made from and
+ * whether it splits: before anything of that is counted.
+ */
+export function decisionPair(
+  model: u32,
+  promptTokens: f64,
+  work: f64,
+  decodes: usize,
+  count: u32,
+  splits: bool,
+  nowNs: u64,
+): void {
+  if (!last) return;
+  const p = waiting + last - 1;
+  last = 0;
+  // Heads, ids and rows are padded, and so nothing is between them.
+  const before = load<u32>(p);
+  const bytes = pairRecord(p + 8, before, model, promptTokens, work, decodes, count, splits, nowNs);
+  store<u32>(p, bytes);
+  waitingBytes += bytes - before;
+  bytesLeft -= <i32>(bytes - before);
+}
+
 /** Sends what was recorded since the last tick. */
 export function decisionsSend(): void {
   for (let at: u32 = 0; at < waitingBytes; ) {
@@ -122,6 +150,7 @@ export function decisionsSend(): void {
     at += 8 + ((n + 7) & ~7);
   }
   waitingBytes = 0;
+  last = 0;
 }
 
 function writeState(s: Stream, reason: u32): void {

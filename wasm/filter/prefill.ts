@@ -10,7 +10,15 @@ import {
   splitTimeoutMs,
 } from "../core/disaggregation";
 import { matchTokens } from "../core/match";
-import { pairDecode, pickPair, prefillPicked, prefillsPicked, prefillsReady, splitConsidered } from "../core/pick-pair";
+import {
+  pairCommit,
+  pairDecode,
+  pickPair,
+  prefillPicked,
+  prefillsPicked,
+  prefillsReady,
+  splitConsidered,
+} from "../core/pick-pair";
 import { prefillWork } from "../core/pick";
 import { podPendingRequests } from "../core/pod-counts";
 import { podKnown, podModel, podObserveRate, podReady } from "../core/pods";
@@ -20,6 +28,7 @@ import { FAILURE_ERROR, SPLIT_BY_SIDECAR, SPLIT_NONE } from "../shared/disaggreg
 import { memoryInit, memoryLimit, text } from "./abi/memory";
 import { BUFFER_CALL_BODY, BUFFER_REQUEST_BODY, MAP_CALL, MAP_REQUEST, MAP_RESPONSE, OK } from "./abi/types";
 import { setNumber } from "./decimal";
+import { decisionPair, decisionsWatched } from "./decision-record";
 import { buffer, effectiveContext, getHeader, now, replaceBuffer, resultAt, resultSize, scratch } from "./host";
 import { countPrefill, countRequest, countWithPrefill, gaugeSlot, leaveOut } from "./inflight";
 import { resume } from "./owed";
@@ -157,10 +166,15 @@ export function prefillBegin(s: Stream): bool {
   store<u32>(decodes, s.candidate2, 8);
   const t = now();
   const tokens = max(s.promptTokens, s.predicted + s.uncached);
-  if (!pickPair(podModel(<u32>s.pod), <f64>tokens, s.prefillCounted ? <f64>s.work : 0, decodes, s.candidates, t)) {
+  const model = podModel(<u32>s.pod);
+  const work: f64 = s.prefillCounted ? <f64>s.work : 0;
+  const splits = pickPair(model, <f64>tokens, work, decodes, s.candidates, t);
+  if (decisionsWatched()) decisionPair(model, <f64>tokens, work, decodes, s.candidates, splits, t);
+  if (!splits) {
     if (!prefillsReady) countPrefillEvent(P_NO_POD);
     return false;
   }
+  pairCommit();
   if (!prefillHolds) {
     handToSidecar(s, tokens, t);
     return true;

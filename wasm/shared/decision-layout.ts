@@ -7,7 +7,7 @@
 // columns u8, 5 bytes zero; then the request id padded to 8, then rows, one for each ready pod, as it was before the
 // request counted: address length u16, rank u8 (1 is the pod, 2 and 3 come next, 0 the others), flags u8, cached tokens
 // that counted u32, cost f64, requests in flight u32, prefills pending u32, slot u16, place in the order of last choices
-// u16 (1 = longest ago, 0 = none), the same of those that hit no cache u16, zero u16, pending work f64, pending tokens
+// u16 (1 = longest ago, 0 = none), the same of those that hit no cache u16, zero u16 (but for a pair's), pending work f64, pending tokens
 // f64, ns since when the head of its prefills is at work u64, waiting u32, running u32, kv usage per mille u32, capacity
 // u32, prefill rate f64, label bits u64, columns f32, address padded to 8.
 // @ts-ignore: decorator
@@ -61,6 +61,51 @@ export const DECISION_ROW_BYTES: u32 = 88;
 // @ts-ignore: decorator
 @inline
 export const DECISION_MAX_ROWS: u32 = 256;
+// Pair, behind the rows of a decision with DECISION_PAIRED: time ns u64, prompt tokens f64, work that counts on the first
+// decode pod f64, transfer tokens per second f64, stall weight f64, cost of the pair f64, of one pod alone f64 (0: not
+// asked), mode u8, splits u8, place of the decode pod among the candidates u8 (0 = no split), flags u8 (of a decision),
+// rows u16, 2 bytes zero; then rows as above, at the pair's time: the decode candidates in their order (rank 1 to 3), then
+// the other ready prefill pods (rank 0). Byte 30 of these is the place among the prefill pods chosen, 0 for none; the
+// cost is that of a prefill there.
+// @ts-ignore: decorator
+@inline
+export const PAIR_HEAD_BYTES: u32 = 64;
+// @ts-ignore: decorator
+@inline
+export const PAIR_TIME: u32 = 0;
+// @ts-ignore: decorator
+@inline
+export const PAIR_TOKENS: u32 = 8;
+// @ts-ignore: decorator
+@inline
+export const PAIR_WORK: u32 = 16;
+// @ts-ignore: decorator
+@inline
+export const PAIR_TOKENS_PER_SECOND: u32 = 24;
+// @ts-ignore: decorator
+@inline
+export const PAIR_STALL_WEIGHT: u32 = 32;
+// @ts-ignore: decorator
+@inline
+export const PAIR_COST: u32 = 40;
+// @ts-ignore: decorator
+@inline
+export const PAIR_ALONE_COST: u32 = 48;
+// @ts-ignore: decorator
+@inline
+export const PAIR_MODE: u32 = 56;
+// @ts-ignore: decorator
+@inline
+export const PAIR_SPLITS: u32 = 57;
+// @ts-ignore: decorator
+@inline
+export const PAIR_DECODE: u32 = 58;
+// @ts-ignore: decorator
+@inline
+export const PAIR_FLAGS: u32 = 59;
+// @ts-ignore: decorator
+@inline
+export const PAIR_ROWS: u32 = 60;
 // Flags of a decision.
 /** Counts of other gateways came late. */
 // @ts-ignore: decorator
@@ -77,6 +122,10 @@ export const DECISION_CUT: u8 = 4;
 // @ts-ignore: decorator
 @inline
 export const DECISION_COLUMNS_FRESH: u8 = 8;
+/** A pair of pods was chosen from, too. */
+// @ts-ignore: decorator
+@inline
+export const DECISION_PAIRED: u8 = 16;
 // Flags of a decision's row.
 /** Its scraped columns were young enough to use. */
 // @ts-ignore: decorator
@@ -100,6 +149,13 @@ export const ROW_ADAPTER_WAITING: u8 = 16;
 // @ts-ignore: decorator
 @inline
 export const ROW_ADAPTER_ROOM: u8 = 32;
+// What it does alone; nothing for one that does both.
+// @ts-ignore: decorator
+@inline
+export const ROW_DECODES: u8 = 64;
+// @ts-ignore: decorator
+@inline
+export const ROW_PREFILLS: u8 = 128;
 
 // Reasons of a decision.
 // @ts-ignore: decorator

@@ -1,5 +1,5 @@
 // Numbers that Node needs: it finds them by name in wire.wasm and never repeats them.
-import { DECISION_HEAD_BYTES, DECISION_ROW_BYTES } from "./decision-layout";
+import { DECISION_HEAD_BYTES, DECISION_ROW_BYTES, PAIR_HEAD_BYTES } from "./decision-layout";
 import {
   TRANSFERS_COUNTERS,
   TRANSFERS_HEAD_BYTES,
@@ -70,6 +70,7 @@ export const shareRowBytes: u32 = SHARE_ROW_BYTES;
 export const policyBytes: u32 = POLICY_BYTES;
 export const decisionHeadBytes: u32 = DECISION_HEAD_BYTES;
 export const decisionRowBytes: u32 = DECISION_ROW_BYTES;
+export const decisionPairBytes: u32 = PAIR_HEAD_BYTES;
 export const transfersRows: u32 = TRANSFERS_ROWS;
 export const transfersCounters: u32 = TRANSFERS_COUNTERS;
 export const transferCounterCount: u32 = TRANSFER_COUNTER_COUNT;
