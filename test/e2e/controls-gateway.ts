@@ -60,11 +60,15 @@ export class ControlsGateway {
     readonly gateway: TestGateway,
   ) {}
 
-  /** `restrict`: what a filter before ours says of the pods, from their addresses. */
+  /**
+   * `restrict`: what a filter before ours says of the pods, from their addresses. `change`: what else is different in
+   * Envoy's configuration.
+   */
   static async start(
     pods: number,
     workers: number,
     restrict?: (addresses: string[]) => unknown,
+    change: (config: object) => object = (config) => config,
   ): Promise<ControlsGateway> {
     const upstreams = await Promise.all(Array.from({ length: pods }, () => Upstream.start()));
     const addresses = upstreams.map((p) => p.address);
@@ -78,7 +82,7 @@ export class ControlsGateway {
         const manager = managerOf(config.static_resources.listeners[0]);
         logDecisions(manager, join(folder, ACCESS_LOG));
         if (restrict) restrictTo(manager, restrict(addresses));
-        return config;
+        return change(config);
       },
     });
     return new ControlsGateway(upstreams, table, gateway);
