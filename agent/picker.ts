@@ -1,6 +1,6 @@
 // The gateway's scheduler in Node: a typed face over build/pick.wasm, whose source is wasm/core/pick-module.ts.
 import { readFile } from "node:fs/promises";
-import { type DecisionSizes, encodePick, type Replayable } from "./decisions/record.js";
+import { type DecisionSizes, encodePick, type Replayable } from "./decisions/record-bytes.js";
 import { built } from "./package-root.js";
 
 /** A pair of pods chosen again. */

@@ -1,5 +1,6 @@
 // What gateway workers tell the agent: the frames of wasm/shared/frame-layout.ts, read with bounds checked.
-import { type Decision, decodeDecision } from "../decisions/record.js";
+import type { Decision } from "../decisions/record.js";
+import { decodeDecision } from "../decisions/record-bytes.js";
 
 export interface Hello {
   kind: "hello";
