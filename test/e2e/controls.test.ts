@@ -193,6 +193,31 @@ describe("the queue", () => {
     await queued(0);
   });
 
+  test("holds a request for the pods of its subset while others have room", async () => {
+    await rules("60s");
+    hold();
+    const target = gateway.pods[1]!;
+    const only = { ...trusted, "x-gateway-destination-endpoint-subset": target.address };
+    const running = gateway.send(chat("a"), only);
+    await waitFor("the first one to run", async () => held.length === 1);
+    const waiting = gateway.send(chat("b"), only);
+    await queued(1);
+    const elsewhere = gateway.send(chat("c"));
+    await waitFor("another one to run elsewhere", async () => held.length === 2);
+    expect(target.seen).toHaveLength(1);
+    // The one that runs elsewhere makes no room for it.
+    held.splice(1, 1)[0]!.res.end("{}");
+    expect((await elsewhere).status).toBe(200);
+    expect(await gateway.stat("warmgate_queue_requests")).toBe(1);
+    release(1);
+    expect((await running).status).toBe(200);
+    await waitFor("its turn", async () => held.length === 1);
+    release();
+    expect((await waiting).status).toBe(200);
+    expect(target.seen).toHaveLength(2);
+    await queued(0);
+  });
+
   test("lets streams of one HTTP/2 connection through in each other's end, also when that is a reset", async () => {
     await rules("60s");
     let served = 0;
