@@ -182,7 +182,7 @@ test("a pair that was tampered with is different, and one that is damaged or cut
 
 /** What the agent makes of the records of what `send` sent. */
 async function told(sampleRate: number, program: Partial<DisaggregationProgram> = {}) {
-  const { agent, host } = await split(program);
+  const { agent, host } = await split({ threshold: 100, ...program });
   host.receive(agent.rules({ decisions: { sampleRate } }));
   const before = host.sent.length;
   send(host, chat("short"));
