@@ -157,7 +157,7 @@ function callerTrusted(): bool {
     if (size <= 4096 && ruleFind(RULE_TOKEN, sha256(at, size), 32)) return true;
   }
   if (!ruleAny(RULE_PRINCIPAL)) return false;
-  // Envoy gives these for a client certificate that it has validated.
+  // What the client's certificate says; that it was checked is the listener's business (docs/requests.md).
   if (property(URI_SAN) == OK && principalTrusted(resultAt, <u32>resultSize)) return true;
   return property(SUBJECT) == OK && principalTrusted(resultAt, <u32>resultSize);
 }
