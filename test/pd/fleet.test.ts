@@ -1,6 +1,8 @@
 // Prefill/decode with a real agent, a real Envoy and simulated pods that move blocks as vLLM does.
 import { afterEach, expect, test } from "vitest";
+import { type ReplayFile, replay } from "../../agent/decisions/replay.js";
 import { Fleet, MODEL } from "../../demo/fleet.js";
+import { waitFor } from "../../demo/processes.js";
 import { Words } from "../../demo/workload.js";
 import { seeded } from "../../simulate/random.js";
 
@@ -20,7 +22,10 @@ async function start(
     blocks: 4096,
     timeScale: 8,
     role: (i) => (i === 0 ? "prefill" : "decode"),
-    policy: { disaggregation: { mode, split: "always", threshold: 64 } },
+    policy: {
+      disaggregation: { mode, split: "always", threshold: 64 },
+      decisions: { sampleRate: 1 },
+    },
     podFlags,
     sidecars: mode === "sidecar",
   });
@@ -48,6 +53,22 @@ const streamedText = (sse: string) =>
     .map((choice) => choice?.text ?? choice?.delta?.content ?? "")
     .join("");
 
+/** Replays what the agent recorded: `splits` pairs of prefill and decode pod come out the same again. */
+async function pairsReplayed(splits: number): Promise<void> {
+  let report = await replay({ decisions: [], programs: {} });
+  const pairs = () => report.decisions.filter(({ pair }) => pair?.recorded.splits);
+  await waitFor("a record of each split", async () => {
+    const url = `http://127.0.0.1:${fleet.agentPort}/api/v1/decisions?limit=1000&replay=true`;
+    report = await replay((await (await fetch(url)).json()) as ReplayFile);
+    return pairs().length >= splits;
+  });
+  const address = (i: number) => fleet.addresses((role) => role === (i === 0 ? "prefill" : "decode"))[0]!;
+  for (const { outcome, why, pair } of pairs()) {
+    expect([outcome, why]).toEqual(["same", ""]);
+    expect(pair!.again).toEqual({ splits: true, prefills: [address(0)], decode: address(1) });
+  }
+}
+
 test.each(["gateway", "sidecar"] as const)(
   "by the %s the decode pod gives the prefill pod's own text, streamed and not, and computes none of the prompts",
   async (by) => {
@@ -70,6 +91,7 @@ test.each(["gateway", "sidecar"] as const)(
     const [first, second] = await fleet.podStats();
     expect(second!.externalTokens).toBe(second!.promptTokens);
     expect(first!.heldBlocks).toBe(0);
+    await pairsReplayed(12);
   },
 );
 
