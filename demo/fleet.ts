@@ -111,7 +111,7 @@ export class Fleet {
   }
 
   /** ip:port where requests for the pods of these roles go. */
-  #addresses(wanted: (role: string) => boolean): string[] {
+  addresses(wanted: (role: string) => boolean): string[] {
     return this.pods.flatMap((_, i) => (wanted(this.#role(i)) ? [this.#address(i)] : []));
   }
 
@@ -124,7 +124,7 @@ export class Fleet {
   /** Starts the sidecars of decode pods, which may fetch from all others. */
   async #startSidecars(): Promise<void> {
     const allowlist = join(this.folder, "allowlist");
-    writeFileSync(allowlist, this.#addresses((role) => role !== "decode").join("\n"));
+    writeFileSync(allowlist, this.addresses((role) => role !== "decode").join("\n"));
     for (const [i, pod] of this.pods.entries())
       if (this.#role(i) === "decode")
         this.#sidecars.push(await startSidecar(this.#sidecarPorts[i]!, pod.port, allowlist));
@@ -229,8 +229,8 @@ export class Fleet {
       controlPort: this.controlPort,
       adminPort: this.adminPort,
       streamPort: this.streamPort,
-      pods: this.#addresses((role) => role !== "prefill"),
-      prefillPods: this.options.role ? this.#addresses((role) => role !== "decode") : [],
+      pods: this.addresses((role) => role !== "prefill"),
+      prefillPods: this.options.role ? this.addresses((role) => role !== "decode") : [],
       wasm: this.#wasm,
       filter: { sessionKey: this.#sessionKey, debugHeaders: "all", ...this.options.filter },
       ...(this.options.discoverFilter ? { filterFile: join(this.folder, "ecds", "filter.json") } : {}),

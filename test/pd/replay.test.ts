@@ -9,8 +9,8 @@ import { DecisionsSchema, type ReplayDecision } from "../../agent/schemas/decisi
 import type { DisaggregationProgram, Role } from "../../agent/wire.js";
 import { seededRandom } from "../../simulate/random.js";
 import { Host, type Request } from "../wasm/host.js";
-import { policy, renderChatml, schedulingOf, TestAgent } from "../wasm/table.js";
-import { chat, DESTINATION, good, PREFILL_PODS, send, split, splitting } from "./split-host.js";
+import { chat, policy, renderChatml, schedulingOf, TestAgent } from "../wasm/table.js";
+import { DESTINATION, good, PREFILL_PODS, send, split, splitting } from "./split-host.js";
 
 const plugins = (...types: string[]) => types.map((pluginRef) => ({ pluginRef }));
 /** A configuration with a prefill profile of these plugins. */
