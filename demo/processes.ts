@@ -8,6 +8,13 @@ import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { packageRoot } from "../agent/package-root.js";
 
+const alive = new Set<Running>();
+
+/** Ends every child that was started here and still runs, at once: for an interrupted run. */
+export function killRunning(): void {
+  for (const running of alive) running.child.kill("SIGKILL");
+}
+
 /** A running child; `output` holds the last of what it wrote to stderr. */
 export class Running {
   readonly #tail: string[] = [];
@@ -21,8 +28,10 @@ export class Running {
       this.#tail.push(text);
       while (this.#tail.length > 200) this.#tail.shift();
     });
+    alive.add(this);
     child.once("exit", () => {
       this.#ended = true;
+      alive.delete(this);
     });
   }
 

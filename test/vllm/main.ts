@@ -6,10 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadTokenBytes } from "../../agent/model/token-bytes.js";
 import { packageRoot } from "../../agent/package-root.js";
-import { freePorts, waitFor } from "../../demo/processes.js";
+import { freePorts, killRunning, waitFor } from "../../demo/processes.js";
 import { seeded } from "../../simulate/random.js";
 import { GatewayClient } from "./client.js";
-
 import { Engine, killEngines, MODEL_NAME } from "./engine.js";
 import { Gateway } from "./gateway.js";
 import { describe, type Judged, judge, summarize } from "./judge.js";
@@ -243,12 +242,14 @@ async function main(): Promise<number> {
 for (const signal of ["SIGINT", "SIGTERM"] as const)
   process.on(signal, () => {
     killEngines();
+    killRunning();
     process.exit(130);
   });
 try {
   process.exitCode = await main();
 } catch (error) {
   killEngines();
+  killRunning();
   say(`warmgate: ${(error as Error).stack}`);
   process.exitCode = 1;
 }
