@@ -453,6 +453,26 @@ describe("counting what is under way", () => {
     }
   });
 
+  test("follows pods that change their slots, also where one worker serves alone", async () => {
+    const { agent, host } = await gateway();
+    const low: [string, string][] = [["x-priority", "low"]];
+    const rules = { saturation: { detector: "concurrency-detector", maxConcurrency: 1 } } as const;
+    host.receive(agent.rules(rules));
+    for (let i = 0; i < 12; i++) host.tick(1000);
+    const running = Array.from({ length: 3 }, (_, i) => host.chat(chat(long(`r${i}`))));
+    expect(host.chat(chat("a"), low).reply?.status).toBe(429);
+    const [first, ...others] = agent.pods.map((row) => ({ ...row }));
+    agent.wire.setPods([...others, first!].map((row, slot) => ({ ...row, slot })));
+    host.receive(agent.wire.drain());
+    host.tick();
+    expect(host.chat(chat("b"), low).reply?.status).toBe(429);
+    // What ends counts where its pod is now.
+    for (const r of running) r.end();
+    host.tick(1000);
+    for (let i = 0; i < 3; i++) expect(host.chat(chat(long(`s${i}`)), low).reply).toBeNull();
+    expect(host.chat(chat("c"), low).reply?.status).toBe(429);
+  });
+
   describe("when a worker's VM is lost with requests under way", () => {
     /** Gauges of the era in use, as an operator would add them up: the ones of other eras are empty in the end. */
     const total = (process: Process, kind: "requests" | "prefills") => process.underWay()[kind];
