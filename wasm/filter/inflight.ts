@@ -116,7 +116,14 @@ function settleAll(): void {
 export function countRequest(slot: u32, pod: i32, by: i64): void {
   if (!slot) return;
   add(slot - 1, GAUGE_COUNTS, by);
-  if (pod >= 0) requestColumns(<u32>pod, by);
+  if (countedOn(slot, pod)) requestColumns(<u32>pod, by);
+}
+
+/** Whether `pod` still is the one that has the gauges; where it is another by now, the next tick reads all. */
+function countedOn(slot: u32, pod: i32): bool {
+  if (pod >= 0 && gaugeSlotOf(<u32>pod) == slot) return true;
+  readNs = 0;
+  return false;
 }
 
 /** Counts a prefill of `work` units (core/pick.ts) and uncached `tokens` in or out, as `countRequest` does. */
@@ -124,7 +131,7 @@ export function countPrefill(slot: u32, pod: i32, by: i64, work: u32, nowNs: u64
   if (!slot) return;
   add(slot - 1, GAUGE_COUNTS, both(0, by));
   add(slot - 1, GAUGE_TOKENS, by * both(tokens, work));
-  if (pod >= 0) prefillColumns(<u32>pod, by, work, nowNs, tokens);
+  if (countedOn(slot, pod)) prefillColumns(<u32>pod, by, work, nowNs, tokens);
 }
 
 /** Both in one: a request whose prefill begins, or ended only with it. */
@@ -132,7 +139,7 @@ export function countWithPrefill(slot: u32, pod: i32, by: i64, work: u32, nowNs:
   if (!slot) return;
   add(slot - 1, GAUGE_COUNTS, both(by, by));
   add(slot - 1, GAUGE_TOKENS, by * both(tokens, work));
-  if (pod < 0) return;
+  if (!countedOn(slot, pod)) return;
   requestColumns(<u32>pod, by);
   prefillColumns(<u32>pod, by, work, nowNs, tokens);
 }
