@@ -144,3 +144,5 @@ export function prepare() {
   build();
   return { ...process.env, ENVOY_PATH: path };
 }
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) prepare();
