@@ -26,7 +26,7 @@ import { addMetric, metricValue, recordMetric } from "./host";
 /** A pod that refused or reset a connection is left out this long. */
 // @ts-ignore: decorator
 @inline
-export const OUT_NS: u64 = 10000000000;
+const OUT_NS: u64 = 10000000000;
 /** Eras have so many names; after the last one the first is used again. */
 // @ts-ignore: decorator
 @inline
@@ -114,38 +114,31 @@ function settleAll(): void {
  * other workers do comes with the next reading, what this one does is known at once.
  */
 export function countRequest(slot: u32, pod: i32, by: i64): void {
-  if (!slot) return;
-  add(slot - 1, GAUGE_COUNTS, by);
-  if (countedOn(slot, pod)) requestColumns(<u32>pod, by);
-}
-
-/** Whether `pod` still is the one that has the gauges; where it is another by now, the next tick reads all. */
-function countedOn(slot: u32, pod: i32): bool {
-  if (pod >= 0 && gaugeSlotOf(<u32>pod) == slot) return true;
-  readNs = 0;
-  return false;
+  move(slot, pod, by, 0, 0, 0, 0);
 }
 
 /** Counts a prefill of `work` units (core/pick.ts) and uncached `tokens` in or out, as `countRequest` does. */
 export function countPrefill(slot: u32, pod: i32, by: i64, work: u32, nowNs: u64, tokens: u32): void {
-  if (!slot) return;
-  add(slot - 1, GAUGE_COUNTS, both(0, by));
-  add(slot - 1, GAUGE_TOKENS, by * both(tokens, work));
-  if (countedOn(slot, pod)) prefillColumns(<u32>pod, by, work, nowNs, tokens);
+  move(slot, pod, 0, by, work, nowNs, tokens);
 }
 
 /** Both in one: a request whose prefill begins, or ended only with it. */
 export function countWithPrefill(slot: u32, pod: i32, by: i64, work: u32, nowNs: u64, tokens: u32): void {
-  if (!slot) return;
-  add(slot - 1, GAUGE_COUNTS, both(by, by));
-  add(slot - 1, GAUGE_TOKENS, by * both(tokens, work));
-  if (!countedOn(slot, pod)) return;
-  requestColumns(<u32>pod, by);
-  prefillColumns(<u32>pod, by, work, nowNs, tokens);
+  move(slot, pod, by, by, work, nowNs, tokens);
 }
 
-function requestColumns(p: u32, by: i64): void {
-  podSetCounts(p, <u32>max<i64>(<i64>podOwnRequests(p) + by, 0), podOwnPendingRequests(p), podOwnPending(p));
+function move(slot: u32, pod: i32, requests: i64, prefills: i64, work: u32, nowNs: u64, tokens: u32): void {
+  if (!slot) return;
+  add(slot - 1, GAUGE_COUNTS, both(requests, prefills));
+  if (prefills) add(slot - 1, GAUGE_TOKENS, prefills * both(tokens, work));
+  if (pod < 0 || gaugeSlotOf(<u32>pod) != slot) {
+    // The gauges are another pod's by now, or nobody's: the next tick reads all.
+    readNs = 0;
+    return;
+  }
+  const p = <u32>pod;
+  podSetCounts(p, <u32>max<i64>(<i64>podOwnRequests(p) + requests, 0), podOwnPendingRequests(p), podOwnPending(p));
+  if (prefills) prefillColumns(p, prefills, work, nowNs, tokens);
 }
 
 function prefillColumns(p: u32, by: i64, work: u32, nowNs: u64, tokens: u32): void {
