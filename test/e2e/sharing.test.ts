@@ -73,14 +73,14 @@ const slowGateways = async () =>
 
 /** The record of a decision, undefined when none comes within a second. */
 async function recordOf(id: string): Promise<{ stoodIn: boolean } | undefined> {
-  for (const until = Date.now() + 1000; Date.now() < until; ) {
-    const { decisions } = JSON.parse(await agent(`/api/v1/decisions?requestId=${id}`)) as {
-      decisions: { stoodIn: boolean }[];
-    };
-    if (decisions[0]) return decisions[0];
-    await new Promise((wake) => setTimeout(wake, 20));
-  }
-  return undefined;
+  type Records = { decisions: { stoodIn: boolean }[] };
+  let record: { stoodIn: boolean } | undefined;
+  const found = async () => {
+    [record] = (JSON.parse(await agent(`/api/v1/decisions?requestId=${id}`)) as Records).decisions;
+    return record !== undefined;
+  };
+  await waitFor("the record", found, undefined, 1000).catch(() => {});
+  return record;
 }
 
 let asked = 0;

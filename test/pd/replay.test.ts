@@ -8,8 +8,9 @@ import { decisionsView } from "../../agent/decisions/view.js";
 import { DecisionsSchema, type ReplayDecision } from "../../agent/schemas/decisions.js";
 import type { DisaggregationProgram, Role } from "../../agent/wire.js";
 import { seededRandom } from "../../simulate/random.js";
+import { DecisionRecorder } from "../wasm/decision-recorder.js";
 import { Host, type Request } from "../wasm/host.js";
-import { chat, policy, renderChatml, schedulingOf, TestAgent } from "../wasm/table.js";
+import { chat, renderChatml, schedulingOf, TestAgent } from "../wasm/table.js";
 import { DESTINATION, good, PREFILL_PODS, send, split, splitting } from "./split-host.js";
 
 const plugins = (...types: string[]) => types.map((pluginRef) => ({ pluginRef }));
@@ -64,18 +65,7 @@ async function recorded(scheduling: object, program: Partial<DisaggregationProgr
     random: () => random.below(2 ** 32),
   });
   host.receive(agent.snapshot());
-  host.receive(agent.rules({ decisions: { sampleRate: 1 } }));
-  const log = new DecisionLog();
-  log.runs(policy.version, agent.wire.policyProgram());
-  let read = 0;
-  const collect = () => {
-    host.tick(50 + random.below(300));
-    for (const frame of host.frames().slice(read)) {
-      const up = agent.wire.decodeUp(frame);
-      if (up?.kind === "decision") log.take(up as Decision, 0);
-    }
-    read = host.sent.length;
-  };
+  const recorder = new DecisionRecorder(host, agent);
   const open: Request[] = [];
   let answered = 0;
   for (let i = 0; i < 120; i++) {
@@ -108,10 +98,10 @@ async function recorded(scheduling: object, program: Partial<DisaggregationProgr
       }
       done.end();
     }
-    if (i % 3 === 0) collect();
+    if (i % 3 === 0) recorder.collect(random);
   }
-  collect();
-  return JSON.parse(JSON.stringify(decisionsView(log, log.latest(1000), () => null, true)));
+  recorder.collect(random);
+  return recorder.file();
 }
 
 test.each(POLICIES)("pairs come out the same again: %s", async (_, scheduling, program) => {

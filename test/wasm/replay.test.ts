@@ -4,14 +4,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { DecisionLog } from "../../agent/decisions/log.js";
-import type { Decision } from "../../agent/decisions/record.js";
 import { type ReplayFile, replay } from "../../agent/decisions/replay.js";
-import { decisionsView } from "../../agent/decisions/view.js";
 import { packageRoot } from "../../agent/package-root.js";
 import { seededRandom } from "../../simulate/random.js";
+import { DecisionRecorder } from "./decision-recorder.js";
 import { type Headers, Host, type Request } from "./host.js";
-import { chat, policy, renderChatml, schedulingOf, TestAgent } from "./table.js";
+import { chat, renderChatml, schedulingOf, TestAgent } from "./table.js";
 
 const ref = (...types: string[]) => types.map((pluginRef) => ({ pluginRef }));
 const profile = (plugins: { type: string; parameters?: object }[], ...more: object[]) => ({
@@ -75,26 +73,17 @@ async function recorded(scheduling: object, requests = 150, late = false): Promi
   );
   agent.wire.drain();
   host.receive(agent.snapshot());
-  host.receive(agent.rules({ decisions: { sampleRate: 1 } }));
-  const log = new DecisionLog();
-  log.runs(policy.version, agent.wire.policyProgram());
-  let read = 0;
-  const collect = () => {
-    host.tick(50 + random.below(300));
-    for (const frame of host.frames().slice(read)) {
-      const up = agent.wire.decodeUp(frame);
-      if (up?.kind === "decision") log.take(up as Decision, 0);
-      if (late && up?.kind === "share") {
-        host.process.nowNs += 200_000_000n;
-        host.receive([
-          agent.wire.foreignFrame(up.stamp, 1, [
-            { slot: 1, requests: 3, prefills: 1, work: 900.5, tokens: 800 },
-          ]),
-        ]);
-      }
-    }
-    read = host.sent.length;
-  };
+  const recorder = new DecisionRecorder(host, agent);
+  const collect = () =>
+    recorder.collect(random, (up) => {
+      if (!late || up?.kind !== "share") return;
+      host.process.nowNs += 200_000_000n;
+      host.receive([
+        agent.wire.foreignFrame(up.stamp, 1, [
+          { slot: 1, requests: 3, prefills: 1, work: 900.5, tokens: 800 },
+        ]),
+      ]);
+    });
   const open: Request[] = [];
   for (let i = 0; i < requests; i++) {
     const group = random.below(12);
@@ -132,8 +121,7 @@ async function recorded(scheduling: object, requests = 150, late = false): Promi
     if (i % 3 === 0) collect();
   }
   collect();
-  const view = decisionsView(log, log.latest(1000), () => null, true);
-  return JSON.parse(JSON.stringify(view));
+  return recorder.file();
 }
 
 test.each(Object.keys(POLICIES))("decisions under load come out the same again: %s", async (name) => {
