@@ -25,7 +25,7 @@ import {
 } from "./pod-counts";
 import { podHigh, podObserveRate, podSetLoad, podsRead } from "./pods";
 import { pairAgain, splitsAgain } from "./pair-record";
-import { pickAgain, REPLAY_CUT, REPLAY_DAMAGED } from "./pick-record";
+import { pickAgain, REPLAY_DAMAGED } from "./pick-record";
 import { policyRead } from "./policy";
 import { programTake, programValid } from "./program";
 import { factsSet, nowNs, promptTokens } from "./request-facts";
@@ -141,8 +141,6 @@ export function observeRate(pod: u32, rate: f64): void {
 export const decisionHeadBytes: u32 = DECISION_HEAD_BYTES;
 export const decisionRowBytes: u32 = DECISION_ROW_BYTES;
 export const decisionPairBytes: u32 = PAIR_HEAD_BYTES;
-export const replayCut: i32 = REPLAY_CUT;
-export const replayDamaged: i32 = REPLAY_DAMAGED;
 
 /** Takes the program of `n` bytes at the input buffer, as a policy section has it behind its fixed fields. */
 export function takeProgram(n: u32): bool {

@@ -70,10 +70,6 @@ export function log(level: u32, t: Text): void {
   proxy_log(level, t.at, t.size);
 }
 
-export function logBytes(level: u32, p: usize, n: usize): void {
-  proxy_log(level, p, n);
-}
-
 export function setTick(ms: u32): u32 {
   return proxy_set_tick_period(ms);
 }

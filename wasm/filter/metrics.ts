@@ -56,7 +56,7 @@ export const C_CANDIDATES: u32 = 13;
 export const C_PASSED: u32 = 14;
 // @ts-ignore: decorator
 @inline
-export const C_SCHEDULING_US: u32 = 15;
+const C_SCHEDULING_US: u32 = 15;
 // @ts-ignore: decorator
 @inline
 export const C_LOST_VMS: u32 = 16;

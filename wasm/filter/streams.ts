@@ -35,7 +35,7 @@ export const REFUSING: u8 = 4;
 
 // @ts-ignore: decorator
 @inline
-export const SESSION_MAX: u32 = 128;
+const SESSION_MAX: u32 = 128;
 
 @unmanaged
 export class Stream {
@@ -127,7 +127,7 @@ export class Stream {
 const SESSION_AT: usize = (offsetof<Stream>() + 7) & ~7;
 // @ts-ignore: decorator
 @inline
-const REQUEST_ID_AT: usize = SESSION_AT + 128;
+const REQUEST_ID_AT: usize = SESSION_AT + SESSION_MAX;
 // @ts-ignore: decorator
 @inline
 const TRACE_AT: usize = REQUEST_ID_AT + 64;
@@ -149,12 +149,10 @@ let freeHead: u32 = 0;
 const ids: usize = heap.alloc(ID_SLOTS << 3);
 memory.fill(ids, 0, ID_SLOTS << 3);
 
-/** Requests under way in this VM. */
-export let streamsLive: u32 = 0;
-/** Of them, those that hold their headers. */
+/** Requests under way in this VM that hold their headers. */
 export let streamsWaiting: u32 = 0;
 
-/** Of them, those that the host is to be asked about again. */
+/** Those that the host is to be asked about again. */
 export let streamsOwed: u32 = 0;
 
 export function waitingAdd(by: i32): void {
@@ -218,7 +216,6 @@ export function streamAdd(id: u32): Stream | null {
   while (load<u32>(ids + (<usize>i << 3), 4)) i = (i + 1) & (ID_SLOTS - 1);
   store<u32>(ids + (<usize>i << 3), id);
   store<u32>(ids + (<usize>i << 3), index + 1, 4);
-  streamsLive++;
   return s;
 }
 
@@ -261,7 +258,6 @@ export function streamDrop(s: Stream): void {
   store<u64>(ids + (<usize>i << 3), 0);
   s.next = freeHead;
   freeHead = index;
-  streamsLive--;
 }
 
 /** Walks all records: the live one at or after `from` (0-based); null at the end. `walkNext` is where to go on. */
