@@ -13,6 +13,7 @@ let prompts: u32 = 0;
 let picks: u32 = 0;
 let startedNs: u64 = 0;
 let hashedNs: u64 = 0;
+let promptNs: u64 = 0;
 
 export function timingDefine(): void {
   if (!timeCallbacks || histogram) return;
@@ -27,14 +28,17 @@ export function timingDefine(): void {
 export function timingHashed(startNs: u64): void {
   if (!prompts) return;
   hashedNs = now();
-  recordMetric(prompts, hashedNs - startNs);
+  promptNs = hashedNs - startNs;
 }
 
 /** The pod is chosen: what look-up and choice took since the hashing, in ns. */
 // @ts-ignore: decorator
 @inline
 export function timingPicked(): void {
-  if (hashedNs) recordMetric(picks, now() - hashedNs);
+  if (!hashedNs) return;
+  recordMetric(picks, now() - hashedNs);
+  // Only now: between the two it would count as part of the choice.
+  recordMetric(prompts, promptNs);
   hashedNs = 0;
 }
 

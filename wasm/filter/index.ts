@@ -4,7 +4,7 @@ import { allocate, enterArena, leaveArena } from "./abi/memory";
 import { CONTINUE } from "./abi/types";
 import { timingEnd, timingStart } from "./callback-timing";
 import { now } from "./host";
-import { prefillAnswered } from "./prefill";
+import { prefillAnswered } from "./prefill-answered";
 import { queueRelease } from "./queue";
 import { onRequestBody, onRequestHeaders, onRequestTrailers } from "./request";
 import { onResponseBody, onResponseHeaders, onStreamEnd } from "./response";

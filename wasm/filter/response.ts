@@ -29,7 +29,8 @@ import { countPrefill, countRequest, countWithPrefill, gaugeSlot, leaveOut } fro
 import { C_LEFT_OUT, C_MOVED, C_QUEUE_LEFT, count } from "./metrics";
 import { queueForget } from "./queue";
 import { recordAnnounced } from "./prediction-report";
-import { prefillEnd, prefillResponse, prefillUsed, sidecarPrefillEnds } from "./prefill";
+import { sidecarPrefillEnds } from "./prefill";
+import { prefillEnd, prefillResponse, prefillUsed } from "./prefill-answered";
 import { routedAnswered, routedDrop } from "./routed-prompts";
 import { workersServing } from "./worker-roster";
 import { recordFirstToken, recordRequest } from "./report";
