@@ -1,5 +1,5 @@
 // What the scheduler's tests need of wasm/core and wasm/filter's reading of sections, as a module of its own.
-import { bestMatch, matchClear, matchPrompt, matchPut } from "../../wasm/core/match";
+import { bestMatch, matchBlocks, matchClear, matchPrompt, matchPut, matchTokens } from "../../wasm/core/match";
 import {
   pick,
   pickCold,
@@ -20,6 +20,7 @@ import { blockBytes, blockKey, policyRead } from "../../wasm/core/policy";
 import { recencyClear } from "../../wasm/core/recency";
 import { factsHeader, factsSet } from "../../wasm/core/request-facts";
 import { sessionHits, sessionMisses, sessionMoves, sessionsClear } from "../../wasm/core/session-table";
+import { speculativeAdd, speculativeBegin } from "../../wasm/core/speculative";
 import { fnv64 } from "../../wasm/shared/fnv";
 import {
   HEAD_BYTES,
@@ -42,6 +43,7 @@ import {
 
 export {
   factsSet,
+  matchBlocks,
   matchClear,
   matchPut,
   pick,
@@ -132,9 +134,22 @@ export function hashPrompt(n: u32, root: u64): u32 {
   return count;
 }
 
+/** Looks the hashed prompt of `count` blocks up, a token being a byte. */
+export function lookUp(count: u32, nowMs: u64): void {
+  matchPrompt(hashes, count, blockBytes, 1, false, nowMs);
+}
+
+/** The prompt that was looked up goes to a pod, as the filter remembers it. */
+export function route(pod: u32, count: u32, nowMs: u64): void {
+  const first = matchBlocks(pod);
+  if (first >= count) return;
+  const ticket = speculativeBegin(nowMs, first, count, matchTokens(pod), load<u64>(hashes + (<usize>first << 3)), 0);
+  for (let j = first; j < count; j++) speculativeAdd(load<u64>(hashes + (<usize>j << 3)), pod, ticket);
+}
+
 /** Looks a hashed prompt up and picks, as the filter does; a token is a byte. */
 export function lookUpAndPick(count: u32, model: u32, nowNs: u64): u32 {
-  matchPrompt(hashes, count, blockBytes, 1, false, nowNs / 1000000);
+  lookUp(count, nowNs / 1000000);
   const spread = load<u64>(hashes + (<usize>min(count - 1, bestMatch()) << 3));
   return pick(model, <f64>(count * blockBytes), spread, 1, nowNs);
 }

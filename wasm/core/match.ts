@@ -4,24 +4,15 @@ import { MAX_PODS } from "../shared/pods-layout";
 import { prefixFind } from "../shared/prefix-table";
 import { liveBuckets, liveSets, liveTable, liveWords } from "../shared/table-reader";
 import { podApproximate, podBlockTokens, podHigh, podKnown } from "./pods";
-import { speculativeAny, speculativeFind, speculativeTokens } from "./speculative";
+import { speculativeAny, speculativeEnd, speculativeFind, speculativeTokens } from "./speculative";
 
+/** Blocks that are walked at once; a power of four. */
 // @ts-ignore: decorator
 @inline
-const BATCH: u32 = 16;
-/**
- * From so many blocks on only each STRIDE-th one is looked up: sets along a chain only shrink, so where two of them are
- * the same, all between are, too.
- */
-// @ts-ignore: decorator
-@inline
-const STRIDE_FROM: u32 = 512;
-// @ts-ignore: decorator
-@inline
-const STRIDE: u32 = 32;
+const GROUP: u32 = 256;
 
 const alive: usize = heap.alloc(MAX_PODS >> 3);
-const metas: usize = heap.alloc(BATCH << 2);
+const metas: usize = heap.alloc(GROUP << 2); // of a group's blocks
 const blocks: usize = heap.alloc(MAX_PODS << 2); // matched blocks per pod
 const tokens: usize = heap.alloc(MAX_PODS << 2); // predicted cached tokens per pod
 const kept: usize = heap.alloc(MAX_PODS << 2);
@@ -123,9 +114,9 @@ export function matchPrompt(
   nowMs: u64,
 ): void {
   matchClear();
-  if (liveTable) walk(hashes, count, endsOnBlock);
   promptHashes = hashes;
   promptLimit = endsOnBlock && count > 0 ? count - 1 : count;
+  if (liveTable) walk(hashes, promptLimit);
   promptBlockBytes = blockBytes;
   promptBytesPerToken = bytesPerToken;
   promptNowMs = nowMs;
@@ -185,17 +176,19 @@ function goOn(pod: u32, from: u32): bool {
   let baseTokens = n;
   let ticket: u32 = 0;
   let j = from;
-  for (; j < promptLimit; j++) {
+  while (j < promptLimit) {
     const hash = load<u64>(promptHashes + (<usize>j << 3));
     const found = speculativeFind(hash, pod, promptNowMs, known);
     if (!found && !tableHolds(hash, pod)) break;
-    if (found == ticket) continue;
-    const counted = ticket ? speculativeTokens(ticket, j, base, baseTokens) : 0;
-    if (counted) {
-      base = j;
-      baseTokens = counted;
+    if (found != ticket) {
+      const counted = ticket ? speculativeTokens(ticket, j, base, baseTokens) : 0;
+      if (counted) {
+        base = j;
+        baseTokens = counted;
+      }
+      ticket = found;
     }
-    ticket = found;
+    j = found ? speculativeEnd(found, promptHashes, j, promptLimit, pod) : j + 1;
   }
   if (j == from) return false;
   const counted = ticket ? speculativeTokens(ticket, j, base, baseTokens) : 0;
@@ -227,53 +220,75 @@ function tableHolds(hash: u64, pod: u32): bool {
   return ((load<u64>(set + ((pod >> 6) << 3)) >> (<u64>pod & 63)) & 1) != 0;
 }
 
-function walk(hashes: usize, count: u32, endsOnBlock: bool): void {
-  const words = liveWords;
-  memory.fill(alive, 0xff, words << 3);
-  let lastSet: u32 = 0xffffffff;
-  let last: u32 = 0; // meta of the block before
-  let done: u32 = 0;
-  let beforeLast: u32 = 0;
-  let any = true;
-  // Where a run of blocks that are looked up one by one ends.
-  let oneByOne: u32 = count < STRIDE_FROM ? count : 0;
-  while (done < count && any) {
-    if (done == oneByOne) {
-      const end = done + STRIDE;
-      if (end < count) {
-        const at = prefixFind(liveTable, liveBuckets, load<u64>(hashes + (<usize>(end - 1) << 3)));
-        const meta = at ? load<u32>(at) : 0;
-        if ((meta & 0xffff) == lastSet) {
-          last = meta;
-          done = end;
-          oneByOne = end;
-          continue;
-        }
-      }
-      oneByOne = min(end, count);
-    }
-    // Independent look-ups first: the misses of one batch overlap, a walk that branches on each would wait for all.
-    const n = min(oneByOne - done, BATCH);
-    for (let i: u32 = 0; i < n; i++) {
-      const at = prefixFind(liveTable, liveBuckets, load<u64>(hashes + (<usize>(done + i) << 3)));
-      store<u32>(metas + (i << 2), at ? load<u32>(at) : 0);
-    }
-    for (let i: u32 = 0; i < n; i++) {
-      const meta = load<u32>(metas + (i << 2));
-      const set = meta & 0xffff;
-      if (set != lastSet) {
-        any = narrow(liveSets + ((<usize>set * words) << 3), set, words, done + i, last);
-        if (!any) return;
-        lastSet = set;
-      }
-      beforeLast = last;
-      last = meta;
-    }
-    done += n;
+/** Where the walk is: the set and the meta of the last block that all of `alive` hold; no set before the first block. */
+let lastSet: u32 = 0;
+let lastMeta: u32 = 0;
+
+/**
+ * Matches `count` blocks by the table. Sets along a chain only shrink, so where two blocks have the same, all between
+ * have it, too, and are not looked up.
+ */
+function walk(hashes: usize, count: u32): void {
+  memory.fill(alive, 0xff, liveWords << 3);
+  lastSet = 0xffffffff;
+  lastMeta = 0;
+  for (let from: u32 = 0; from < count; from += GROUP) {
+    if (!walkGroup(hashes + (<usize>from << 3), from, min(GROUP, count - from))) return;
   }
-  // Who is left has everything; an engine still computes the last tokens.
-  const whole = endsOnBlock && count > 0;
-  finish(words, whole ? count - 1 : count, whole ? beforeLast : last);
+  finish(count, lastMeta);
+}
+
+/** Walks the `n` blocks from number `base` on; false when no pod holds more. */
+function walkGroup(hashes: usize, base: u32, n: u32): bool {
+  lookUp(hashes, n - 1);
+  if (setAt(n - 1) == lastSet) {
+    lastMeta = metaAt(n - 1);
+    return true;
+  }
+  if (base == 0) lookUp(hashes, 0);
+  const before = base == 0 ? setAt(0) : lastSet;
+  // Each part that changes is divided by four, all of one size before the smaller ones: what one look-up waits for in
+  // memory, the others of its size wait for meanwhile.
+  let size = GROUP >> 2;
+  while (size >= n && size > 1) size >>= 2;
+  for (; size > 0; size >>= 2) {
+    for (let part: u32 = 0; part < n; part += size << 2) {
+      const end = min(part + (size << 2), n) - 1;
+      const same = setAt(end) == (part ? setAt(part - 1) : before);
+      for (let block = part + size - 1; block < end; block += size) {
+        if (same) store<u32>(metas + (block << 2), metaAt(end));
+        else lookUp(hashes, block);
+      }
+    }
+  }
+  for (let block: u32 = 0; block < n; block++) {
+    const set = setAt(block);
+    if (set != lastSet) {
+      if (!narrow(liveSets + ((<usize>set * liveWords) << 3), set, liveWords, base + block, lastMeta)) return false;
+      lastSet = set;
+    }
+    lastMeta = metaAt(block);
+  }
+  return true;
+}
+
+// @ts-ignore: decorator
+@inline
+function lookUp(hashes: usize, block: u32): void {
+  const at = prefixFind(liveTable, liveBuckets, load<u64>(hashes + (<usize>block << 3)));
+  store<u32>(metas + (block << 2), at ? load<u32>(at) : 0);
+}
+
+// @ts-ignore: decorator
+@inline
+function metaAt(block: u32): u32 {
+  return load<u32>(metas + (block << 2));
+}
+
+// @ts-ignore: decorator
+@inline
+function setAt(block: u32): u32 {
+  return metaAt(block) & 0xffff;
 }
 
 /** Narrows `alive` to a set; pods that drop out have matched `matched` blocks, the last with `meta`. */
@@ -294,8 +309,9 @@ function narrow(set: usize, id: u32, words: u32, matched: u32, meta: u32): bool 
   return left != 0;
 }
 
-function finish(words: u32, matched: u32, meta: u32): void {
-  for (let w: u32 = 0; w < words; w++) {
+/** Who is left has everything. */
+function finish(matched: u32, meta: u32): void {
+  for (let w: u32 = 0; w < liveWords; w++) {
     let a = load<u64>(alive + (w << 3));
     while (a) {
       const pod = (w << 6) + <u32>ctz(a);

@@ -1,6 +1,6 @@
 // What this worker has routed and the engines have not announced yet: (block hash, pod), so that a burst sharing a cold
-// prefix stays together. Eight-way sets in one array, chosen by the block alone, so that one look says whether any pod
-// is on its way to hold it: mostly none is. A full set loses its oldest.
+// prefix stays together. Five-way sets of one cache line, chosen by the block alone, so that one look says whether any pod
+// is on its way to hold it: mostly none is. A full set loses an entry that has ended, or the one that will end first.
 //
 // All entries of a request live and end together, by its ticket. Once the engine has begun to answer, its prefill is
 // done and announced: what is held beyond that would outlive an eviction or a reset that the table already knows. An
@@ -8,10 +8,10 @@
 
 // @ts-ignore: decorator
 @inline
-const SETS: u32 = 8192;
+const SETS: usize = 16384;
 // @ts-ignore: decorator
 @inline
-const WAYS: u32 = 8;
+const WAYS: usize = 5;
 /** Tickets that may be live; with more requests in SPECULATIVE_MS the oldest end before their time. */
 // @ts-ignore: decorator
 @inline
@@ -25,9 +25,25 @@ export const SPECULATIVE_MS: u32 = 10000;
 @inline
 export const SETTLE_MS: u32 = 500;
 
-// Entry: block hash u64, ticket u32 (0 = unused), pod u32.
-const entries: usize = heap.alloc(SETS * WAYS * 16);
-memory.fill(entries, 0, SETS * WAYS * 16);
+// Set: five words u64 (the block's hash without the bits that choose the set, above the pod's ten), then five tickets u32
+// (0 = unused).
+// @ts-ignore: decorator
+@inline
+const SET_BYTES: usize = 64;
+// @ts-ignore: decorator
+@inline
+const TICKET: usize = WAYS << 3;
+// @ts-ignore: decorator
+@inline
+const POD_BITS: u64 = 10;
+// @ts-ignore: decorator
+@inline
+const SET_SHIFT: u64 = 40;
+// @ts-ignore: decorator
+@inline
+const SET_BITS: u64 = 14;
+const sets: usize = (heap.alloc(SETS * SET_BYTES + SET_BYTES) + SET_BYTES - 1) & ~(SET_BYTES - 1);
+memory.fill(sets, 0, SETS * SET_BYTES);
 // Ticket: expiry ms u64, number u32, 1 once the engine answers u32, block that its entries begin with u32, blocks of the
 // prompt u32, tokens of the blocks before its entries u32, tokens of all blocks u32 (0 = not counted), hash of its first
 // block u64, bytes behind the last block u32 (NO_TAIL = the prompt is not known to its end); at its number modulo TICKETS.
@@ -37,6 +53,8 @@ const TICKET_BYTES: u32 = 48;
 const tickets: usize = heap.alloc(TICKETS * TICKET_BYTES);
 memory.fill(tickets, 0, TICKETS * TICKET_BYTES);
 let lastTicket: u32 = 0;
+/** When it began, ms. */
+let begunMs: u64 = 0;
 /** In place of a tail's bytes: how the prompt ends is not known, so a count of its tokens says nothing of its blocks. */
 // @ts-ignore: decorator
 @inline
@@ -45,7 +63,32 @@ export const NO_TAIL: u32 = 0xffffffff;
 // @ts-ignore: decorator
 @inline
 function setOf(hash: u64): usize {
-  return entries + (<usize>(<u32>(hash >> 40) & (SETS - 1)) << 7);
+  return sets + (<usize>(hash >> SET_SHIFT) & (SETS - 1)) * SET_BYTES;
+}
+
+/** What is left of a hash within its set. */
+// @ts-ignore: decorator
+@inline
+function tagOf(hash: u64): u64 {
+  return (hash & ((1 << SET_SHIFT) - 1)) | ((hash >> (SET_SHIFT + SET_BITS)) << SET_SHIFT);
+}
+
+// @ts-ignore: decorator
+@inline
+function wordOf(hash: u64, pod: u32): u64 {
+  return (tagOf(hash) << POD_BITS) | pod;
+}
+
+/** Ticket of the entry for a block and a pod, be it over; 0 when there is no entry. */
+// @ts-ignore: decorator
+@inline
+function entryTicket(hash: u64, pod: u32): u32 {
+  const set = setOf(hash);
+  const word = wordOf(hash, pod);
+  for (let i: usize = 0; i < WAYS; i++) {
+    if (load<u64>(set + (i << 3)) == word) return load<u32>(set + (i << 2), TICKET);
+  }
+  return 0;
 }
 
 // @ts-ignore: decorator
@@ -68,6 +111,7 @@ function expiryOf(ticket: u32): u64 {
  */
 export function speculativeBegin(nowMs: u64, first: u32, last: u32, tokens: u32, start: u64, tail: u32): u32 {
   lastTicket = lastTicket == 0xffffffff ? 1 : lastTicket + 1;
+  begunMs = nowMs;
   const t = ticketAt(lastTicket);
   store<u64>(t, nowMs + SPECULATIVE_MS);
   store<u32>(t, lastTicket, 8);
@@ -89,23 +133,36 @@ export function speculativeAlso(ticket: u32, first: u32): void {
 
 export function speculativeAdd(hash: u64, pod: u32, ticket: u32): void {
   const set = setOf(hash);
-  let victim = set;
-  let oldest: u64 = u64.MAX_VALUE;
-  for (let i: u32 = 0; i < WAYS; i++) {
-    const e = set + (i << 4);
-    if (load<u64>(e) == hash && load<u32>(e, 12) == pod) {
-      victim = e;
-      break;
+  const word = wordOf(hash, pod);
+  let place: usize = 0;
+  let most: u32 = 0;
+  for (let i: usize = 0; i < WAYS; i++) {
+    if (load<u64>(set + (i << 3)) == word) {
+      store<u32>(set + (i << 2), ticket, TICKET);
+      return;
     }
-    const expiry = expiryOf(load<u32>(e, 8));
-    if (expiry < oldest) {
-      oldest = expiry;
-      victim = e;
-    }
+    const age = lastTicket - load<u32>(set + (i << 2), TICKET);
+    if (age <= most) continue;
+    most = age;
+    place = i;
   }
-  store<u64>(victim, hash);
-  store<u32>(victim, ticket, 8);
-  store<u32>(victim, pod, 12);
+  // Mostly the oldest has ended long ago; each ticket that is looked at is a cache miss more.
+  if (expiryOf(load<u32>(set + (place << 2), TICKET)) > begunMs) place = endsFirst(set);
+  store<u64>(set + (place << 3), word);
+  store<u32>(set + (place << 2), ticket, TICKET);
+}
+
+/** The entry of a set that ends before the others. */
+function endsFirst(set: usize): usize {
+  let place: usize = 0;
+  let least: u64 = u64.MAX_VALUE;
+  for (let i: usize = 0; i < WAYS; i++) {
+    const expiry = expiryOf(load<u32>(set + (i << 2), TICKET));
+    if (expiry >= least) continue;
+    least = expiry;
+    place = i;
+  }
+  return place;
 }
 
 /** The engine answers: from now on its events say what it holds. Without effect on 0 and on tickets that have ended. */
@@ -143,15 +200,27 @@ export function speculativeDrop(ticket: u32): void {
  * there was evicted.
  */
 export function speculativeFind(hash: u64, pod: u32, nowMs: u64, known: u32): u32 {
-  const set = setOf(hash);
-  for (let i: u32 = 0; i < WAYS; i++) {
-    const e = set + (i << 4);
-    if (load<u64>(e) != hash || load<u32>(e, 12) != pod) continue;
-    const ticket = load<u32>(e, 8);
-    const t = ticketAt(ticket);
-    return expiryOf(ticket) > nowMs && (!load<u32>(t, 12) || load<u32>(t, 16) >= known) ? ticket : 0;
+  const ticket = entryTicket(hash, pod);
+  if (!ticket) return 0;
+  const t = ticketAt(ticket);
+  return expiryOf(ticket) > nowMs && (!load<u32>(t, 12) || load<u32>(t, 16) >= known) ? ticket : 0;
+}
+
+/**
+ * Number of the first block behind `block` of the prompt with `count` hashes that `ticket` does not bring to the pod; it
+ * brings `block`. A later block of both prompts says that all before it are the same.
+ */
+export function speculativeEnd(ticket: u32, hashes: usize, block: u32, count: u32, pod: u32): u32 {
+  let end = min(load<u32>(ticketAt(ticket), 20), count);
+  if (end <= block + 1) return block + 1;
+  if (entryTicket(load<u64>(hashes + (<usize>(end - 1) << 3)), pod) == ticket) return end;
+  // From here on `block` is brought and block `end - 1` is not.
+  while (end - block > 2) {
+    const middle = (block + end - 1) >> 1;
+    if (entryTicket(load<u64>(hashes + (<usize>middle << 3)), pod) == ticket) block = middle;
+    else end = middle + 1;
   }
-  return 0;
+  return block + 1;
 }
 
 /**
@@ -188,9 +257,9 @@ export function tokensBetween(
 /** Whether some pod's entry for the block is here, ended or not: false says that `speculativeFind` is for no pod. */
 export function speculativeAny(hash: u64): bool {
   const set = setOf(hash);
-  for (let i: u32 = 0; i < WAYS; i++) {
-    const e = set + (i << 4);
-    if (load<u64>(e) == hash && load<u32>(e, 8)) return true;
+  const tag = tagOf(hash);
+  for (let i: usize = 0; i < WAYS; i++) {
+    if (load<u64>(set + (i << 3)) >> POD_BITS == tag && load<u32>(set + (i << 2), TICKET)) return true;
   }
   return false;
 }
