@@ -10,6 +10,10 @@ import { speculativeAny, speculativeEnd, speculativeFind, speculativeTokens } fr
 // @ts-ignore: decorator
 @inline
 const GROUP: u32 = 256;
+/** Up to so many blocks are looked up at once where any two differ: one wait for memory. */
+// @ts-ignore: decorator
+@inline
+const SHORT: u32 = 16;
 
 const alive: usize = heap.alloc(MAX_PODS >> 3);
 const metas: usize = heap.alloc(GROUP << 2); // of a group's blocks
@@ -249,17 +253,20 @@ function walkGroup(hashes: usize, base: u32, n: u32): bool {
   const before = base == 0 ? setAt(0) : lastSet;
   // Each part that changes is divided by four, all of one size before the smaller ones: what one look-up waits for in
   // memory, the others of its size wait for meanwhile.
-  let size = GROUP >> 2;
-  while (size >= n && size > 1) size >>= 2;
-  for (; size > 0; size >>= 2) {
-    for (let part: u32 = 0; part < n; part += size << 2) {
-      const end = min(part + (size << 2), n) - 1;
-      const same = setAt(end) == (part ? setAt(part - 1) : before);
-      for (let block = part + size - 1; block < end; block += size) {
+  let part = n <= SHORT ? SHORT : GROUP;
+  let size: u32 = n <= SHORT ? 1 : GROUP >> 2;
+  for (;;) {
+    for (let from: u32 = 0; from < n; from += part) {
+      const end = min(from + part, n) - 1;
+      const same = setAt(end) == (from ? setAt(from - 1) : before);
+      for (let block = from + size - 1; block < end; block += size) {
         if (same) store<u32>(metas + (block << 2), metaAt(end));
         else lookUp(hashes, block);
       }
     }
+    if (size == 1) break;
+    part = size;
+    size >>= 2;
   }
   for (let block: u32 = 0; block < n; block++) {
     const set = setAt(block);

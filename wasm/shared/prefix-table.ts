@@ -33,14 +33,29 @@ function home(table: usize, buckets: u32, key: u64): usize {
   return table + <usize>(((key >> 32) * <u64>buckets) >> 32) * BUCKET_BYTES;
 }
 
+/** The slot that has a key, -1 when none has. */
 // @ts-ignore: decorator
 @inline
 function slotIn(bucket: usize, key: u64): i32 {
-  if (load<u64>(bucket) == key) return 0;
-  if (load<u64>(bucket, 8) == key) return 1;
-  if (load<u64>(bucket, 16) == key) return 2;
-  if (load<u64>(bucket, 24) == key) return 3;
-  if (load<u64>(bucket, 32) == key) return 4;
+  // No key is there twice. Sums instead of branches: which slot it is in nobody can guess, and a wrong guess waits for
+  // the bucket before it is known to be wrong.
+  return (
+    <i32>(load<u64>(bucket) == key) +
+    (<i32>(load<u64>(bucket, 8) == key) << 1) +
+    <i32>(load<u64>(bucket, 16) == key) * 3 +
+    (<i32>(load<u64>(bucket, 24) == key) << 2) +
+    <i32>(load<u64>(bucket, 32) == key) * 5 -
+    1
+  );
+}
+
+/** A slot that is empty, -1 when there is none. */
+// @ts-ignore: decorator
+@inline
+function emptyIn(bucket: usize): i32 {
+  for (let i: u32 = 0; i < BUCKET_ENTRIES; i++) {
+    if (load<u64>(bucket + (<usize>i << 3)) == 0) return <i32>i;
+  }
   return -1;
 }
 
@@ -76,7 +91,7 @@ export function prefixPut(table: usize, buckets: u32, hash: u64, meta: u32): i32
   const key = keyOf(hash);
   let bucket = home(table, buckets, key);
   for (let steps: u32 = 0; steps < buckets; steps++) {
-    const i = slotIn(bucket, 0);
+    const i = emptyIn(bucket);
     if (i >= 0) {
       store<u64>(bucket + (<usize>i << 3), key);
       store<u32>(bucket + META + (<usize>i << 2), meta);
