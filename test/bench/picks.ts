@@ -1,6 +1,7 @@
 // What a choice takes under each named profile: look-up and pick inside Envoy at half the load that the worker can carry,
 // and the same code in Node.
 import { readFileSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
 import { built } from "../../agent/package-root.js";
 import { NAMED_PROFILES } from "../../agent/policy/named-profiles.js";
 import type { Running } from "../../demo/processes.js";
@@ -13,6 +14,8 @@ import { round1, round2 } from "./round.js";
 import type { TableServer } from "./table-server.js";
 
 const CONNECTIONS = 16;
+/** For its first ten seconds a worker takes all VMs for serving and asks what they did (wasm/filter/worker-roster.ts). */
+const NEW_WORKER_MS = 11_000;
 
 export interface PickRow {
   profile: string;
@@ -51,6 +54,7 @@ export async function measurePicks(o: PicksOptions): Promise<PickRow[]> {
     const cold = await inNode(o.server, o.bodies, EVICTED_BYTES);
     const envoy = await o.start();
     try {
+      await setTimeout(NEW_WORKER_MS);
       const full = await load(o.port, o.requests, CONNECTIONS, 2);
       const rate = full.requests / full.seconds / 2;
       const half = await load(o.port, o.requests, CONNECTIONS, o.seconds, rate);
