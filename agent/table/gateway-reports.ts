@@ -1,4 +1,5 @@
 // Adds up what gateway workers report. A worker's numbers count from its own start.
+import type { TimedOp } from "../policy/operation-plugins.js";
 import type { Report, ReportRow } from "../wire.js";
 
 /** Order of a report's counters; wasm/filter counts them. */
@@ -36,7 +37,7 @@ export const COUNTERS = [
 
 export type CounterName = (typeof COUNTERS)[number];
 
-type PodTotals = Omit<ReportRow, "address" | "inflightRequests" | "inflightTokens">;
+export type PodTotals = Omit<ReportRow, "address" | "inflightRequests" | "inflightTokens">;
 const SUMS = [
   "requests",
   "promptTokens",
@@ -53,6 +54,7 @@ interface Worker {
   process: bigint;
   at: number;
   counters: number[];
+  ops: Report["ops"];
   pods: Map<string, ReportRow>;
 }
 
@@ -63,6 +65,8 @@ export class GatewayReports {
   >;
   /** By pod address. */
   readonly pods = new Map<string, PodTotals>();
+  /** Filters and scorers that were timed: how often, and the ns that this took in all. */
+  readonly ops = new Map<TimedOp, { runs: number; ns: number }>();
   readonly #workers = new Map<string, Worker>();
 
   /** Takes a report; `now` is a monotonic time in ms. */
@@ -72,6 +76,12 @@ export class GatewayReports {
     COUNTERS.forEach((name, i) => {
       this.totals[name] += grown(report.counters[i] ?? 0, before?.counters[i]);
     });
+    for (const { op, runs, ns } of report.ops) {
+      if (!op) continue;
+      const old = before?.ops.find((o) => o.op === op);
+      const total = this.ops.get(op) ?? { runs: 0, ns: 0 };
+      this.ops.set(op, { runs: total.runs + grown(runs, old?.runs), ns: total.ns + grown(ns, old?.ns) });
+    }
     const rows = new Map<string, ReportRow>();
     for (const row of report.pods) {
       rows.set(row.address, row);
@@ -87,7 +97,8 @@ export class GatewayReports {
       for (const field of SUMS) total[field] += grown(row[field], old?.[field]);
       this.pods.set(row.address, total);
     }
-    this.#workers.set(key, { process: report.processId, at: now, counters: report.counters, pods: rows });
+    const { processId: process, counters, ops } = report;
+    this.#workers.set(key, { process, at: now, counters, ops, pods: rows });
     for (const [name, worker] of this.#workers) if (now - worker.at > GONE_MS) this.#workers.delete(name);
   }
 

@@ -1,6 +1,7 @@
 // What gateway workers tell the agent: the frames of wasm/shared/frame-layout.ts, read with bounds checked.
 import type { Decision } from "../decisions/record.js";
 import { decodeDecision } from "../decisions/record-bytes.js";
+import { TIMED_OPS, type TimedOp } from "../policy/operation-plugins.js";
 
 export interface Hello {
   kind: "hello";
@@ -39,6 +40,8 @@ export interface Report {
   vmId: bigint;
   lease: boolean;
   counters: number[];
+  /** What filters and scorers took, of the decisions that were timed; one without a name is of a later gateway. */
+  ops: { op: TimedOp | null; runs: number; ns: number }[];
   pods: ReportRow[];
 }
 
@@ -266,8 +269,18 @@ function readReport(view: DataView, number: LayoutNumber): Report | null {
   const counters = Array.from({ length: number("reportCounterCount") }, (_, i) =>
     Number(view.getBigUint64(at + i * 8, true)),
   );
-  const pods: ReportRow[] = [];
   let p = head;
+  const ops: Report["ops"] = [];
+  for (let left = view.getUint32(number("reportOps"), true); left > 0; left--) {
+    if (p + number("reportOpBytes") > view.byteLength) return null;
+    ops.push({
+      op: TIMED_OPS.find((name) => number(`Op.${name}`) === view.getUint32(p, true)) ?? null,
+      runs: Number(view.getBigUint64(p + 8, true)),
+      ns: Number(view.getBigUint64(p + 16, true)),
+    });
+    p += number("reportOpBytes");
+  }
+  const pods: ReportRow[] = [];
   for (let left = view.getUint32(20, true); left > 0; left--) {
     if (p + width > view.byteLength) return null;
     const length = view.getUint32(p, true);
@@ -293,6 +306,7 @@ function readReport(view: DataView, number: LayoutNumber): Report | null {
     vmId: view.getBigUint64(8, true),
     lease: (view.getUint32(16, true) & 1) === 1,
     counters,
+    ops,
     pods,
   };
 }

@@ -73,6 +73,7 @@ describe("gateway reports", () => {
     vmId,
     lease: false,
     counters: [success],
+    ops: [{ op: "Queue", runs: success, ns: success * 500 }],
     pods: [
       {
         address: "a:1",
@@ -96,6 +97,7 @@ describe("gateway reports", () => {
     reports.take(report(1n, 1n, 1, 0), 3);
     expect(reports.totals.success).toBe(8 + 2 + 1);
     expect(reports.pods.get("a:1")!.requests).toBe(11);
+    expect(reports.ops.get("Queue")).toEqual({ runs: 11, ns: 5500 });
   });
 
   test("take one worker's word for the gauges of a process and add up processes", () => {

@@ -35,8 +35,12 @@ const POLICY = 8;
 const INSIDE = 256;
 const HELLO = 32;
 const REPORT = 33;
-/** Bytes of a report before its rows: 24, then 29 counters. */
-const HEAD = 24 + 29 * 8;
+/** Bytes of a report before the number of its operations, 24, then 29 counters; and before its rows. */
+const OPS = 24 + 29 * 8;
+const HEAD = OPS + 8;
+const OP_ROW = 24;
+/** `Op.Queue` */
+const QUEUE = 32;
 const RESYNC = 34;
 
 let seal: (kind: number, payload: Uint8Array) => Uint8Array;
@@ -212,15 +216,20 @@ describe("the table stream", () => {
     const address = `127.0.0.1:${pod.port}`;
     const report = (success: bigint, requests: bigint) => {
       const width = 64 + ((address.length + 7) & ~7);
-      const payload = Buffer.alloc(HEAD + width);
+      const payload = Buffer.alloc(HEAD + OP_ROW + width);
       payload.writeBigUInt64LE(1n, 0);
       payload.writeBigUInt64LE(5n, 8);
       payload.writeUInt32LE(1, 20);
       payload.writeBigUInt64LE(success, 24);
-      payload.writeUInt32LE(address.length, HEAD);
-      payload.writeUInt32LE(4, HEAD + 4);
-      payload.writeBigUInt64LE(requests, HEAD + 16);
-      payload.write(address, HEAD + 64);
+      payload.writeUInt32LE(1, OPS);
+      payload.writeUInt32LE(QUEUE, HEAD);
+      payload.writeBigUInt64LE(success, HEAD + 8);
+      payload.writeBigUInt64LE(success * 2000n, HEAD + 16);
+      const row = HEAD + OP_ROW;
+      payload.writeUInt32LE(address.length, row);
+      payload.writeUInt32LE(4, row + 4);
+      payload.writeBigUInt64LE(requests, row + 16);
+      payload.write(address, row + 64);
       return seal(REPORT, payload);
     };
     const w = worker(port);
@@ -232,6 +241,8 @@ describe("the table stream", () => {
     expect(app.reports.inflight(address)).toBe(4);
     const metrics = (await app.inject("/metrics")).body;
     expect(metrics).toContain('llmd_epp_scheduling_decisions_total{result="success"} 15');
+    expect(metrics).toContain('llmd_epp_scorer_duration_seconds_count{scorer="queue-scorer"} 15');
+    expect(metrics).toContain('llmd_epp_scorer_duration_seconds_sum{scorer="queue-scorer"} 0.00003');
     expect(metrics).toMatch(/^llmd_epp_session_affinity_hits_total 0$/m);
     expect(metrics).toMatch(/^llmd_epp_session_affinity_misses_total 0$/m);
   });

@@ -326,6 +326,34 @@ test("what the agent recorded of these decisions comes out the same again, by th
   ]);
 });
 
+test("what filters and scorers took is in the agent's metrics, under the names of their plugins", async () => {
+  const read = async () => {
+    const { body } = await app.inject("/metrics");
+    const row = (is: string, plugin: string, what: string) =>
+      Number(
+        body.match(
+          new RegExp(`^llmd_epp_${is}_duration_seconds_${what}{${is}="${plugin}"} (\\S+)$`, "m"),
+        )?.[1],
+      );
+    return { decisions: row("filter", "ready-filter", "count"), row };
+  };
+  await waitFor("the report of eight decisions", async () => (await read()).decisions >= 8);
+  const { decisions, row } = await read();
+  for (const scorer of [
+    "queue-scorer",
+    "kv-cache-utilization-scorer",
+    "load-aware-scorer",
+    "active-request-scorer",
+  ]) {
+    expect([scorer, row("scorer", scorer, "count")]).toEqual([scorer, expect.any(Number)]);
+    expect(row("scorer", scorer, "count")).toBeGreaterThanOrEqual(4);
+    expect(row("scorer", scorer, "count")).toBeLessThanOrEqual(decisions - 4);
+  }
+  expect(row("scorer", "prefix-cache-scorer", "count")).toBe(decisions);
+  expect(row("filter", "ready-filter", "sum")).toBeGreaterThan(0);
+  expect(row("scorer", "prefix-cache-scorer", "sum")).toBeGreaterThan(0);
+});
+
 test("a scraper's metric, a module's column and expressions over both choose the pod", async () => {
   /** Runs the plugins until cold requests go to the wanted pod again and again. */
   const goesTo = async (wanted: number, plugins: object[]) => {

@@ -5,6 +5,7 @@ import { Handler, MAX_PROFILE_OPS, NO_PROFILE, Op, Tie } from "../shared/program
 import { coldRequest } from "./affinity-scores";
 import { candidate, candidateAdd, candidateCount, candidatesClear, value } from "./candidates";
 import { runFilter } from "./filters";
+import { opBegins, opDone } from "./op-times";
 import { podAddressHash, podHigh, podKnown, podModel, podOut, podReady, podRole } from "./pods";
 import {
   handler,
@@ -158,11 +159,16 @@ function run(
   pickPassed = 0;
   pickProfile = profile;
   for (let i: u32 = 0; i < podHigh; i++) store<f64>(costs + (<usize>i << 3), f64.MAX_VALUE);
+  let since = opBegins();
   gather(roles, model, nowNs);
+  opDone(Op.Ready, since);
   const last = profileOps(profile) - 1;
   for (let k: u32 = 0; k < last; k++) {
     const op = profileOp(profile, k);
-    if (opKind(op) < <u32>Op.Queue) runFilter(op);
+    if (opKind(op) >= <u32>Op.Queue) continue;
+    since = opBegins();
+    runFilter(op);
+    opDone(opKind(op), since);
   }
   const picker = profileOp(profile, last);
   const kind = <i32>opKind(picker);
@@ -231,7 +237,9 @@ function weigh(profile: u32, last: u32): f64 {
   for (let k: u32 = 0; k < last; k++) {
     const op = profileOp(profile, k);
     if (opKind(op) < <u32>Op.Queue) continue;
+    const since = opBegins();
     runScorer(op, pickCold);
+    opDone(opKind(op), since);
     const weight = opWeight(op);
     weights += weight;
     const row = scores + <usize>k * (MAX_PODS << 2);
@@ -245,7 +253,9 @@ function weigh(profile: u32, last: u32): f64 {
 }
 
 function leastCost(): void {
+  const since = opBegins();
   const lowest = warmCosts();
+  opDone(Op.WarmUntilBusy, since);
   for (let i: u32 = 0; i < candidateCount; i++) {
     setKey(i, -value(i));
     store<f32>(scores + (<usize>candidate(i) << 2), <f32>value(i));
@@ -258,7 +268,9 @@ function leastCost(): void {
  * choose the same pod for the same cold prefix.
  */
 function leastLoad(): void {
+  const since = opBegins();
   scoreLoad();
+  opDone(Op.TokenLoad, since);
   for (let i: u32 = 0; i < candidateCount; i++) {
     setKey(i, value(i));
     store<f32>(scores + (<usize>candidate(i) << 2), <f32>value(i));

@@ -1,9 +1,18 @@
 // What goes up to the agent once a second: this VM's counters and, per pod, what it sent there and what came back.
+import { opRuns, opTime } from "../core/op-times";
 import { podOwnPending, podOwnRequests } from "../core/pod-counts";
 import { podAddress, podAddressSize, podHigh, podKnown } from "../core/pods";
 import { KIND_REPORT } from "../shared/frame-layout";
 import { MAX_PODS } from "../shared/pods-layout";
-import { REPORT_COUNTER_COUNT, REPORT_COUNTERS, REPORT_HEAD_BYTES, REPORT_ROW_BYTES } from "../shared/report-layout";
+import { OP_KINDS } from "../shared/program-layout";
+import {
+  REPORT_COUNTER_COUNT,
+  REPORT_COUNTERS,
+  REPORT_HEAD_BYTES,
+  REPORT_OP_BYTES,
+  REPORT_OPS,
+  REPORT_ROW_BYTES,
+} from "../shared/report-layout";
 import { counter } from "./metrics";
 import { processId, streamPayload, streamRoom, streamSend, vmId } from "./table-stream";
 
@@ -37,7 +46,7 @@ export function sendReport(): void {
   store<u64>(p, processId);
   store<u64>(p, vmId, 8);
   for (let i: u32 = 0; i < REPORT_COUNTER_COUNT; i++) store<u64>(p + REPORT_COUNTERS + (i << 3), counter(i));
-  let at: u32 = REPORT_HEAD_BYTES;
+  let at = writeOps(p);
   let rows: u32 = 0;
   for (let pod: u32 = 0; pod < podHigh; pod++) {
     if (!podKnown(pod)) continue;
@@ -56,4 +65,18 @@ export function sendReport(): void {
   }
   store<u32>(p, rows, 20);
   streamSend(KIND_REPORT, at);
+}
+
+/** Writes what operations took; returns where the pods' rows begin. */
+function writeOps(p: usize): u32 {
+  let at: u32 = REPORT_HEAD_BYTES;
+  for (let kind: u32 = 0; kind < OP_KINDS; kind++) {
+    if (!opRuns(kind)) continue;
+    store<u64>(p + at, kind);
+    store<u64>(p + at, opRuns(kind), 8);
+    store<u64>(p + at, opTime(kind), 16);
+    at += REPORT_OP_BYTES;
+  }
+  store<u32>(p, (at - REPORT_HEAD_BYTES) / REPORT_OP_BYTES, REPORT_OPS);
+  return at;
 }

@@ -2,6 +2,7 @@
 import { ANY_MODEL, pick, pickCandidates, pickCommit, picked, pickPassed, prefillWork } from "../core/pick";
 import { matchBlocks, matchRestore, matchTokens, matchWeigh } from "../core/match";
 import { foundRoot } from "../core/models";
+import { timeOps } from "../core/op-times";
 import { podPendingRequests } from "../core/pod-counts";
 import { podsReady, podsShow } from "../core/pods";
 import { headerCount, headerName, headerNameSize } from "../core/program";
@@ -92,6 +93,9 @@ export function route(s: Stream, model: u32, promptTokens: f64, spread: u64, t0:
     return CONTINUE;
   }
   tellFacts(s, model == ANY_MODEL ? 0 : foundRoot);
+  // Metrics sample; tellFacts has drawn anew.
+  const timed = debugShown(s) || decisionsWatched() || chanceState >>> 32 < SCHEDULING_SAMPLE;
+  timeOps(timed ? now : null);
   const subset = subsetAsked(s) ? keepSubset(s) : SUBSET_NONE;
   if (subset == SUBSET_EMPTY) {
     if (decisionsWatched()) decisionRecord(s, DECISION_SUBSET_EMPTY, model, false);
@@ -159,8 +163,7 @@ export function route(s: Stream, model: u32, promptTokens: f64, spread: u64, t0:
   pickCommit(pod, t0);
   count(C_SUCCESS);
   s.dispatchNs = t0;
-  // The histogram samples; tellFacts has drawn anew.
-  if (debugShown(s) || decisionsWatched() || chanceState >>> 32 < SCHEDULING_SAMPLE) {
+  if (timed) {
     s.dispatchNs = now();
     s.schedulingUs = <u32>((s.dispatchNs - t0) / 1000);
     s.matchUs = <u32>((t1 - t0) / 1000);

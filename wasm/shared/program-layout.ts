@@ -3,6 +3,8 @@
 
 /** What an operation does; docs/policy.md has each formula. `a`, `p0`–`p3` and `flags` are the fields of its row. */
 export enum Op {
+  /** No row of a program: the pods of the profile's role and the request's model that are ready are what it begins with. */
+  Ready = 0,
   // Filters: below 32. They drop candidates.
   /** Keep pods whose label bit `a` is set. */
   FilterLabels = 1,
@@ -56,6 +58,11 @@ export enum Op {
   WeightedRandom = 97,
   RandomPick = 98,
 }
+
+/** One more than the highest kind that filters or scores. */
+// @ts-ignore: decorator
+@inline
+export const OP_KINDS: u32 = 64;
 
 /** How max-score breaks ties. */
 export enum Tie {

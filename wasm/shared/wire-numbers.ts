@@ -41,6 +41,8 @@ import {
   REPORT_COUNTERS,
   REPORT_COUNTER_COUNT,
   REPORT_HEAD_BYTES,
+  REPORT_OP_BYTES,
+  REPORT_OPS,
   REPORT_ROW_BYTES,
 } from "./report-layout";
 import { ROUTED_HEAD_BYTES, ROUTED_ROW_BYTES } from "./routed-layout";
@@ -81,6 +83,8 @@ export const reportCounters: u32 = REPORT_COUNTERS;
 export const reportCounterCount: u32 = REPORT_COUNTER_COUNT;
 export const reportHeadBytes: u32 = REPORT_HEAD_BYTES;
 export const reportRowBytes: u32 = REPORT_ROW_BYTES;
+export const reportOps: u32 = REPORT_OPS;
+export const reportOpBytes: u32 = REPORT_OP_BYTES;
 export const predictionsHeadBytes: u32 = PREDICTIONS_HEAD_BYTES;
 export const predictionsRowBytes: u32 = PREDICTIONS_ROW_BYTES;
 export const predictionsTenants: u32 = PREDICTIONS_TENANTS;
