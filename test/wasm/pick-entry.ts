@@ -1,18 +1,16 @@
 // What the scheduler's tests need of wasm/core and wasm/filter's reading of sections, as a module of its own.
-import { bestMatch, matchBlocks, matchClear, matchPrompt, matchPut, matchTokens } from "../../wasm/core/match";
-import {
-  pick,
-  pickCold,
-  pickCommit,
-  pickCost,
-  picked,
-  pickPassed,
-  pickScore,
-  pickSharing,
-  pickStoodIn,
-} from "../../wasm/core/pick";
 import { disaggregationRead } from "../../wasm/core/disaggregation";
-import { pairDecode, pickPair, prefillPicked, prefillsPicked, splitConsidered } from "../../wasm/core/pick-pair";
+import { matchPrompt } from "../../wasm/core/match";
+import { bestMatch, matchBlocks, matchClear, matchPut, matchTokens } from "../../wasm/core/matched-pods";
+import { pick, pickCold, pickCommit, pickPassed, pickSharing, pickStoodIn } from "../../wasm/core/pick";
+import {
+  pairDecode,
+  pickPair,
+  prefillPicked,
+  prefillsPicked,
+  splitConsidered,
+} from "../../wasm/core/pick-pair";
+import { pickCost, picked, pickScore } from "../../wasm/core/pickers";
 import { columnsRead } from "../../wasm/core/pod-columns";
 import { podSetCounts, podSetTokens } from "../../wasm/core/pod-counts";
 import { podsRead } from "../../wasm/core/pods";

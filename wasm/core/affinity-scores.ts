@@ -1,16 +1,23 @@
 // Scorers over what a pod already has for this request: cached prefix, adapter, session, labels, and the order in
 // which pods were chosen. Formulas: docs/policy.md, which names their sources.
+import { Stickiness } from "../shared/program-layout";
 import { candidate, candidateCount, placeOf, placesBegin, placesEnd, setValue, value } from "./candidates";
 import { fresh } from "./load-scores";
-import { matchTokens } from "./match";
-import { adapterActive, adapterRoom, adapterWaiting, columnsFresh, podColumn, podLabelHash } from "./pod-columns";
+import { matchTokens } from "./matched-pods";
+import {
+  adapterActive,
+  adapterRoom,
+  adapterWaiting,
+  columnsFresh,
+  podColumn,
+  podLabelHash,
+} from "./pod-columns";
 import { podAddressHash, podUsage, podWaiting } from "./pods";
 import { loadTtlMs } from "./policy";
 import { opA, opFlags, opP } from "./program";
 import { COLD, END, newer, oldest, remembered } from "./recency";
 import { adapter, headerHash, nowNs, promptTokens, session } from "./request-facts";
 import { sessionPod } from "./session-table";
-import { Stickiness } from "../shared/program-layout";
 
 /** Waiting requests and KV-cache use at which a pod is saturated: utilization-detector's defaults in llm-d. */
 // @ts-ignore: decorator

@@ -15,7 +15,7 @@ import {
 import { AGE_NEVER, MAX_PODS, POD_ROW_BYTES, ROLE_DECODE, ROLE_PREFILL } from "../shared/pods-layout";
 import { COLUMN_ROW_BYTES, MAX_COLUMNS } from "../shared/program-layout";
 import { fresh } from "./load-scores";
-import { matchClear, matchPut, matchTokens } from "./match";
+import { matchClear, matchPut, matchTokens } from "./matched-pods";
 import { adapterActive, adapterRoom, adapterWaiting, columnsAt, columnsRead, podLabels } from "./pod-columns";
 import {
   podHeadStart,

@@ -4,7 +4,7 @@ import { MAX_PODS } from "../shared/pods-layout";
 import { Code, MAX_STACK, Variable } from "../shared/program-layout";
 import { candidate, candidateCount, setValue } from "./candidates";
 import { fresh } from "./load-scores";
-import { matchTokens } from "./match";
+import { matchTokens } from "./matched-pods";
 import { columnsFresh, podColumn } from "./pod-columns";
 import { podPendingTokens, podRequests } from "./pod-counts";
 import { podCapacity, podRate, podRunning, podUsage, podWaiting } from "./pods";

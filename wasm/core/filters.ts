@@ -4,7 +4,7 @@ import { hold } from "./affinity-scores";
 import { candidate, candidateCount, keepMarked, mark, value } from "./candidates";
 import { runExpression } from "./expression";
 import { fresh } from "./load-scores";
-import { matchTokens } from "./match";
+import { matchTokens } from "./matched-pods";
 import { adapterActive, adapterRoom, adapterWaiting, columnsFresh, podColumn, podLabel } from "./pod-columns";
 import { podPendingTokens, podRequests } from "./pod-counts";
 import { podRunning, podUsage, podWaiting } from "./pods";

@@ -1,7 +1,7 @@
 // Scorers over the pods' load: scraped columns, and the gateway's own counts of requests in flight. A pod whose scraped
 // columns are too old to use gets half of what it could have. Formulas: docs/policy.md, which names their sources.
 import { candidate, candidateCount, setValue, value } from "./candidates";
-import { matchTokens } from "./match";
+import { matchTokens } from "./matched-pods";
 import { podPendingTokens, podRequests } from "./pod-counts";
 import { podLoadFresh, podRunning, podUsage, podWaiting } from "./pods";
 import { loadTtlMs } from "./policy";

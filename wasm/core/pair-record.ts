@@ -26,9 +26,17 @@ import {
 } from "../shared/decision-layout";
 import { ROW_MAX, rowBytes, rowsEnd, rowsRead, rowWrite, turnsTake } from "./decision-rows";
 import { splitFormula, splitMode, splitStallWeight, splitTokensPerSecond } from "./disaggregation";
-import { aloneCost, pairCost, pairDecode, pairPodCost, pickPair, prefillPicked, prefillsPicked } from "./pick-pair";
-import { CANDIDATES } from "./pick";
+import {
+  aloneCost,
+  pairCost,
+  pairDecode,
+  pairPodCost,
+  pickPair,
+  prefillPicked,
+  prefillsPicked,
+} from "./pick-pair";
 import { factsRead, recordEnd, REPLAY_CUT, REPLAY_DAMAGED, REPLAYED } from "./pick-record";
+import { CANDIDATES } from "./pickers";
 import { columnsFresh } from "./pod-columns";
 import { podHigh, podModel, podPrefills, podReady } from "./pods";
 import { loadTtlMs } from "./policy";

@@ -2,19 +2,12 @@
 // gateway. Times are seconds of the caller's clock, above 0; blocks, sessions and seeds are whole numbers below 2^53.
 import { DECISION_HEAD_BYTES, DECISION_ROW_BYTES, PAIR_HEAD_BYTES } from "../shared/decision-layout";
 import { HEAD_BYTES, HEAD_KIND, KIND_PODS, KIND_POLICY, MAX_PAYLOAD } from "../shared/frame-layout";
-import { matchClear, matchPut } from "./match";
-import {
-  ANY_MODEL,
-  pick,
-  pickCommit,
-  pickCost,
-  pickCount,
-  picked,
-  pickPassed,
-  pickSharing,
-  prefillWork,
-} from "./pick";
+import { matchClear, matchPut } from "./matched-pods";
+import { pairAgain, splitsAgain } from "./pair-record";
+import { ANY_MODEL, pick, pickCommit, pickPassed, pickSharing } from "./pick";
 import { aloneCost, pairCost, pairDecode, pairPodCost, prefillPicked, prefillsPicked } from "./pick-pair";
+import { pickAgain, REPLAY_DAMAGED } from "./pick-record";
+import { pickCost, pickCount, picked } from "./pickers";
 import {
   podMoveCounts,
   podPending,
@@ -24,12 +17,11 @@ import {
   podSetTokens,
 } from "./pod-counts";
 import { podHigh, podObserveRate, podSetLoad, podsRead } from "./pods";
-import { pairAgain, splitsAgain } from "./pair-record";
-import { pickAgain, REPLAY_DAMAGED } from "./pick-record";
 import { policyRead } from "./policy";
 import { programTake, programValid } from "./program";
 import { factsSet, nowNs, promptTokens } from "./request-facts";
 import { NO_TAIL, speculativeAdd, speculativeBegin, speculativeFind } from "./speculative";
+import { prefillWork } from "./warm-until-busy";
 
 export {
   matchClear,

@@ -4,13 +4,21 @@
 import { SPLIT_ALWAYS, SPLIT_NONE } from "../shared/disaggregation-layout";
 import { MAX_PODS } from "../shared/pods-layout";
 import { NO_PROFILE } from "../shared/program-layout";
-import { splitMode, splitPrompt, splitStallWeight, splitThreshold, splitTokensPerSecond } from "./disaggregation";
-import { matchTokens } from "./match";
-import { pickCost, picked, pickPrefill, pickTouch, prefillWork, rendezvousHash, tieCost } from "./pick";
+import {
+  splitMode,
+  splitPrompt,
+  splitStallWeight,
+  splitThreshold,
+  splitTokensPerSecond,
+} from "./disaggregation";
+import { matchTokens } from "./matched-pods";
+import { pickPrefill, pickTouch } from "./pick";
+import { pickCost, picked, rendezvousHash, tieCost } from "./pickers";
 import { podHeadStart, podPending, podPendingRequests, podRequests } from "./pod-counts";
 import { podHigh, podKnown, podModel, podOut, podPrefills, podRate, podReady, podRunning } from "./pods";
 import { prefillProfile } from "./program";
 import { spread } from "./request-facts";
+import { prefillWork } from "./warm-until-busy";
 
 /** Prefill pods of one request: the best one and those that are tried after it. */
 // @ts-ignore: decorator

@@ -28,15 +28,13 @@ import {
   ANY_MODEL,
   pick,
   pickCandidates,
-  pickCost,
-  pickCount,
-  picked,
   pickPassed,
   pickProfile,
   pickSharing,
   pickStoodIn,
   sharingSlow,
 } from "./pick";
+import { pickCost, pickCount, picked } from "./pickers";
 import { columnsEver, columnsFresh } from "./pod-columns";
 import { podHigh, podModel, podReady, podRole } from "./pods";
 import { loadTtlMs } from "./policy";

@@ -1,7 +1,7 @@
 // The default order of pods: seconds until the first token, for this request and for those that it disturbs.
 import { candidate, candidateCount, setValue } from "./candidates";
 import { fresh } from "./load-scores";
-import { matchTokens } from "./match";
+import { matchTokens } from "./matched-pods";
 import { podHeadStart, podPending, podPendingRequests, podRequests } from "./pod-counts";
 import { podCapacity, podRate, podRunning, podUsage } from "./pods";
 import { nowNs, perPodRate, promptTokens } from "./request-facts";

@@ -1,8 +1,7 @@
 // Whether a request is split, and over which pods. By the gateway it is held until the prefill pod has answered; by the
 // sidecar it goes on at once with the names of prefill pods.
 import { splitBy, splitMode, splitTimeoutMs } from "../core/disaggregation";
-import { matchTokens } from "../core/match";
-import { prefillWork } from "../core/pick";
+import { matchTokens } from "../core/matched-pods";
 import {
   pairCommit,
   pairDecode,
@@ -13,6 +12,7 @@ import {
   splitConsidered,
 } from "../core/pick-pair";
 import { podModel } from "../core/pods";
+import { prefillWork } from "../core/warm-until-busy";
 import { SPLIT_BY_SIDECAR, SPLIT_NONE } from "../shared/disaggregation-layout";
 import { text } from "./abi/memory";
 import { decisionPair, decisionsWatched } from "./decision-record";

@@ -1,4 +1,5 @@
 // The prompt of the request that is being decided: hashed, looked up among what pods hold, and counted on a pod to hold.
+import { matchPrompt, promptKnownBy } from "../core/match";
 import {
   bestMatch,
   matchAside,
@@ -6,10 +7,8 @@ import {
   matchClear,
   matchMerge,
   matchPromised,
-  matchPrompt,
   matchTokens,
-  promptKnownBy,
-} from "../core/match";
+} from "../core/matched-pods";
 import { foundBytesPerToken, foundRoot, modelsKnown } from "../core/models";
 import { podApproximate, podsApproximate } from "../core/pods";
 import { blockBytes, blockKey, policyKnown, saltKey0, saltKey1 } from "../core/policy";

@@ -1,6 +1,13 @@
 // A request on its way in: headers, body, and what is wrong with them; what is right is decided.
+import {
+  foundBytesPerToken,
+  foundModel,
+  foundTemplate,
+  modelDefault,
+  modelFind,
+  modelsKnown,
+} from "../core/models";
 import { ANY_MODEL } from "../core/pick";
-import { foundBytesPerToken, foundModel, foundTemplate, modelDefault, modelFind, modelsKnown } from "../core/models";
 import { bodyRead, isolated, reservedAction } from "../core/policy";
 import { outLen } from "../core/render";
 import { ruleAny, ruleFlags } from "../core/request-rules";
@@ -22,16 +29,16 @@ import { RULE_REWRITE, RULES_QUEUE_ON } from "../shared/rules-layout";
 import { BUFFER_REQUEST_BODY, CONTINUE, OK, STOP } from "./abi/types";
 import { editedSize, editsBegin, editsWrite } from "./body-edits";
 import { bodyLimit, bodyMode } from "./configuration";
-import { buffer, now, resultAt, resultSize } from "./host";
-import { C_FALLBACK, C_RESERVED, C_STRIPPED, count } from "./metrics";
 import { decisionRecord, decisionsWatched } from "./decision-record";
+import { buffer, now, resultAt, resultSize } from "./host";
 import { editSalt } from "./isolation";
+import { C_FALLBACK, C_RESERVED, C_STRIPPED, count } from "./metrics";
 import { chooseModel, chosenModel, chosenModelSize, editModel, modelRewritten } from "./model-rewrite";
+import { prefillBegin, prefillBegun, prefillHolds, splitPossible } from "./prefill";
+import { splitReads } from "./prefill-calls";
 import { matchScanned, promptUnknown, speculate } from "./prompt-match";
-import { tryRefuse } from "./refusal";
-import { bodySession, earlySession, headerSession, sessionHeader } from "./request-session";
-import { route, showPods } from "./route";
 import { ADMIT, admit, SHED, WAIT } from "./queue";
+import { tryRefuse } from "./refusal";
 import {
   answer,
   BODY_NOT_WRITTEN,
@@ -52,9 +59,8 @@ import {
   TOO_LARGE_TO_EDIT,
 } from "./replies";
 import { controlsRead, debugShown } from "./request-controls";
-import { prefillBegin, prefillBegun, prefillHolds, splitPossible } from "./prefill";
-import { splitReads } from "./prefill-calls";
-import * as headers from "./request-headers";
+import { bodySession, earlySession, headerSession, sessionHeader } from "./request-session";
+import { route, showPods } from "./route";
 import {
   DISPATCHED,
   QUEUED,
@@ -71,6 +77,7 @@ import {
   waitingAdd,
 } from "./streams";
 import { tableUsable } from "./table-stream";
+import * as headers from "./request-headers";
 
 /** Whether this VM ever saw the body of a request that it held. */
 export let bodySeen: bool = false;

@@ -1,14 +1,16 @@
 // The decision of a request: the pod, what it takes there, and the header that carries the choice.
-import { ANY_MODEL, pick, pickCandidates, pickCommit, picked, pickPassed, prefillWork } from "../core/pick";
-import { matchBlocks, matchRestore, matchTokens, matchWeigh } from "../core/match";
+import { matchBlocks, matchRestore, matchTokens, matchWeigh } from "../core/matched-pods";
 import { foundRoot } from "../core/models";
 import { timeOps } from "../core/op-times";
+import { ANY_MODEL, pick, pickCandidates, pickCommit, pickPassed } from "../core/pick";
+import { picked } from "../core/pickers";
 import { podPendingRequests } from "../core/pod-counts";
 import { podsReady, podsShow } from "../core/pods";
 import { headerCount, headerName, headerNameSize } from "../core/program";
 import { factsHeader, factsSet } from "../core/request-facts";
 import { ruleFlags } from "../core/request-rules";
 import { hideFullPods } from "../core/saturation";
+import { prefillWork } from "../core/warm-until-busy";
 import {
   DECISION_FILTERED_OUT,
   DECISION_NO_PODS,
@@ -38,6 +40,7 @@ import {
   recordScheduling,
 } from "./metrics";
 import { notePromise, promptBlocks, speculate } from "./prompt-match";
+import { tryRefuse } from "./refusal";
 import { NOT_CACHED, NOT_IN_SUBSET, Reply } from "./replies";
 import {
   CONTROL_BALANCED,
@@ -46,7 +49,6 @@ import {
   CONTROL_SUBSET,
   debugShown,
 } from "./request-controls";
-import { tryRefuse } from "./refusal";
 import { routedTell } from "./routed-prompts";
 import { DISPATCHED, sessionSpread, Stream } from "./streams";
 import { keepSubset, SUBSET_EMPTY, SUBSET_NONE, subsetAsked } from "./subset";

@@ -3,7 +3,8 @@
 // holds the blocks that a request adds to what its pod had, found by the hash of the first of them: to a worker that
 // knows as much of the pod it is the next block of the prompt. Each key is one of a fixed number and holds what was
 // written last; a record that is lost costs a prediction its last turn and nothing else.
-import { matchBlocks, matchExtend, promptHashes, promptLimit } from "../core/match";
+import { matchExtend, promptHashes, promptLimit } from "../core/match";
+import { matchBlocks } from "../core/matched-pods";
 import { podHigh, podKnown } from "../core/pods";
 import { SETTLE_MS, SPECULATIVE_MS, ticketStart, tokensBetween } from "../core/speculative";
 import { Text, text } from "./abi/memory";

@@ -1,0 +1,138 @@
+// A prompt's chain of blocks in the table: how far each pod holds it.
+import { MAX_PODS } from "../shared/pods-layout";
+import { prefixFind } from "../shared/prefix-table";
+import { liveBuckets, liveSets, liveTable, liveWords } from "../shared/table-reader";
+import { matchSet } from "./matched-pods";
+import { podHigh } from "./pods";
+
+/** Blocks that are walked at once; a power of four. */
+// @ts-ignore: decorator
+@inline
+const GROUP: u32 = 256;
+/** Up to so many blocks are looked up at once where any two differ: one wait for memory. */
+// @ts-ignore: decorator
+@inline
+const SHORT: u32 = 16;
+
+const alive: usize = heap.alloc(MAX_PODS >> 3);
+const metas: usize = heap.alloc(GROUP << 2); // of a group's blocks
+
+/** Where the walk is: the set and the meta of the last block that all of `alive` hold; no set before the first block. */
+let lastSet: u32 = 0;
+let lastMeta: u32 = 0;
+
+/**
+ * Matches `count` blocks by the table. Sets along a chain only shrink, so where two blocks have the same, all between
+ * have it, too, and are not looked up.
+ */
+export function walk(hashes: usize, count: u32): void {
+  memory.fill(alive, 0xff, liveWords << 3);
+  lastSet = 0xffffffff;
+  lastMeta = 0;
+  for (let from: u32 = 0; from < count; from += GROUP) {
+    if (!walkGroup(hashes + (<usize>from << 3), from, min(GROUP, count - from))) return;
+  }
+  finish(count, lastMeta);
+}
+
+/** Walks the `n` blocks from number `base` on; false when no pod holds more. */
+function walkGroup(hashes: usize, base: u32, n: u32): bool {
+  lookUp(hashes, n - 1);
+  if (setAt(n - 1) == lastSet) {
+    lastMeta = metaAt(n - 1);
+    return true;
+  }
+  if (base == 0) lookUp(hashes, 0);
+  const before = base == 0 ? setAt(0) : lastSet;
+  // Each part that changes is divided by four, all of one size before the smaller ones: what one look-up waits for in
+  // memory, the others of its size wait for meanwhile.
+  let part = n <= SHORT ? SHORT : GROUP;
+  let size: u32 = n <= SHORT ? 1 : GROUP >> 2;
+  for (;;) {
+    for (let from: u32 = 0; from < n; from += part) {
+      const end = min(from + part, n) - 1;
+      const same = setAt(end) == (from ? setAt(from - 1) : before);
+      for (let block = from + size - 1; block < end; block += size) {
+        if (same) store<u32>(metas + (block << 2), metaAt(end));
+        else lookUp(hashes, block);
+      }
+    }
+    if (size == 1) break;
+    part = size;
+    size >>= 2;
+  }
+  for (let block: u32 = 0; block < n; block++) {
+    const set = setAt(block);
+    if (set != lastSet) {
+      if (!narrow(liveSets + ((<usize>set * liveWords) << 3), set, liveWords, base + block, lastMeta)) return false;
+      lastSet = set;
+    }
+    lastMeta = metaAt(block);
+  }
+  return true;
+}
+
+// @ts-ignore: decorator
+@inline
+function lookUp(hashes: usize, block: u32): void {
+  const at = prefixFind(liveTable, liveBuckets, load<u64>(hashes + (<usize>block << 3)));
+  store<u32>(metas + (block << 2), at ? load<u32>(at) : 0);
+}
+
+// @ts-ignore: decorator
+@inline
+function metaAt(block: u32): u32 {
+  return load<u32>(metas + (block << 2));
+}
+
+// @ts-ignore: decorator
+@inline
+function setAt(block: u32): u32 {
+  return metaAt(block) & 0xffff;
+}
+
+/** Narrows `alive` to a set; pods that drop out have matched `matched` blocks, the last with `meta`. */
+function narrow(set: usize, id: u32, words: u32, matched: u32, meta: u32): bool {
+  let left: u64 = 0;
+  for (let w: u32 = 0; w < words; w++) {
+    const a = load<u64>(alive + (w << 3));
+    const s = id == 0 ? 0 : load<u64>(set + (w << 3));
+    let gone = a & ~s;
+    while (gone) {
+      const pod = (w << 6) + <u32>ctz(gone);
+      gone &= gone - 1;
+      record(pod, matched, meta);
+    }
+    store<u64>(alive + (w << 3), a & s);
+    left |= a & s;
+  }
+  return left != 0;
+}
+
+/** Who is left has everything. */
+function finish(matched: u32, meta: u32): void {
+  for (let w: u32 = 0; w < liveWords; w++) {
+    let a = load<u64>(alive + (w << 3));
+    while (a) {
+      const pod = (w << 6) + <u32>ctz(a);
+      a &= a - 1;
+      record(pod, matched, meta);
+    }
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function record(pod: u32, matched: u32, meta: u32): void {
+  if (pod >= podHigh) return;
+  matchSet(pod, matched, matched ? (meta >> 16) << 4 : 0);
+}
+
+/** Whether the table says that a pod holds a block. */
+export function tableHolds(hash: u64, pod: u32): bool {
+  if (!liveTable) return false;
+  const meta = prefixFind(liveTable, liveBuckets, hash);
+  if (!meta || pod >= liveWords << 6) return false;
+  const set = liveSets + ((<usize>load<u16>(meta) * liveWords) << 3);
+  return ((load<u64>(set + ((pod >> 6) << 3)) >> (<u64>pod & 63)) & 1) != 0;
+}
