@@ -1,6 +1,6 @@
 // Blocks that pods hold as far as anybody can tell from what gateways sent them: per pod the most recently used ones, as
 // many as its cache has room for, published like announced blocks. Their chains have a root of their own (the filter's
-// request.ts), so that they never meet announced ones.
+// prompt-match.ts), so that they never meet announced ones.
 //
 // Entry: hash u64, newer u32, older u32 (entry + 1 each, 0 = none), pod u32 (FREE = unused, then older is the next free
 // one), used s u32.
