@@ -29,10 +29,14 @@ export function walk(hashes: usize, count: u32): void {
   memory.fill(alive, 0xff, liveWords << 3);
   lastSet = 0xffffffff;
   lastMeta = 0;
-  for (let from: u32 = 0; from < count; from += GROUP) {
-    if (!walkGroup(hashes + (<usize>from << 3), from, min(GROUP, count - from))) return;
+  // The first block by itself, so that there is a set to compare with.
+  let n: u32 = 1;
+  for (let from: u32 = 0; from < count; from += n) {
+    if (from) n = min(GROUP, count - from);
+    if (!walkGroup(hashes + (<usize>from << 3), from, n)) return;
   }
-  finish(count, lastMeta);
+  // Who is left has everything.
+  narrow(0, count);
 }
 
 /** Walks the `n` blocks from number `base` on; false when no pod holds more. */
@@ -42,8 +46,6 @@ function walkGroup(hashes: usize, base: u32, n: u32): bool {
     lastMeta = metaAt(n - 1);
     return true;
   }
-  if (base == 0) lookUp(hashes, 0);
-  const before = base == 0 ? setAt(0) : lastSet;
   // Each part that changes is divided by four, all of one size before the smaller ones: what one look-up waits for in
   // memory, the others of its size wait for meanwhile.
   let part = n <= SHORT ? SHORT : GROUP;
@@ -51,7 +53,7 @@ function walkGroup(hashes: usize, base: u32, n: u32): bool {
   for (;;) {
     for (let from: u32 = 0; from < n; from += part) {
       const end = min(from + part, n) - 1;
-      const same = setAt(end) == (from ? setAt(from - 1) : before);
+      const same = setAt(end) == (from ? setAt(from - 1) : lastSet);
       for (let block = from + size - 1; block < end; block += size) {
         if (same) store<u32>(metas + (block << 2), metaAt(end));
         else lookUp(hashes, block);
@@ -64,7 +66,7 @@ function walkGroup(hashes: usize, base: u32, n: u32): bool {
   for (let block: u32 = 0; block < n; block++) {
     const set = setAt(block);
     if (set != lastSet) {
-      if (!narrow(liveSets + ((<usize>set * liveWords) << 3), set, liveWords, base + block, lastMeta)) return false;
+      if (!narrow(set, base + block)) return false;
       lastSet = set;
     }
     lastMeta = metaAt(block);
@@ -91,41 +93,30 @@ function setAt(block: u32): u32 {
   return metaAt(block) & 0xffff;
 }
 
-/** Narrows `alive` to a set; pods that drop out have matched `matched` blocks, the last with `meta`. */
-function narrow(set: usize, id: u32, words: u32, matched: u32, meta: u32): bool {
+/** Narrows `alive` to a set; pods that drop out have matched `matched` blocks, the last with `lastMeta`. */
+function narrow(set: u32, matched: u32): bool {
+  const tokens = matched ? (lastMeta >> 16) << 4 : 0;
   let left: u64 = 0;
-  for (let w: u32 = 0; w < words; w++) {
-    const a = load<u64>(alive + (w << 3));
-    const s = id == 0 ? 0 : load<u64>(set + (w << 3));
-    let gone = a & ~s;
+  for (let w: u32 = 0; w < liveWords; w++) {
+    const before = load<u64>(alive + (w << 3));
+    const after = set ? before & load<u64>(wordsOf(set) + (w << 3)) : 0;
+    let gone = before & ~after;
     while (gone) {
       const pod = (w << 6) + <u32>ctz(gone);
       gone &= gone - 1;
-      record(pod, matched, meta);
+      if (pod < podHigh) matchSet(pod, matched, tokens);
     }
-    store<u64>(alive + (w << 3), a & s);
-    left |= a & s;
+    store<u64>(alive + (w << 3), after);
+    left |= after;
   }
   return left != 0;
 }
 
-/** Who is left has everything. */
-function finish(matched: u32, meta: u32): void {
-  for (let w: u32 = 0; w < liveWords; w++) {
-    let a = load<u64>(alive + (w << 3));
-    while (a) {
-      const pod = (w << 6) + <u32>ctz(a);
-      a &= a - 1;
-      record(pod, matched, meta);
-    }
-  }
-}
-
+/** Where a set's pods are, one bit each. */
 // @ts-ignore: decorator
 @inline
-function record(pod: u32, matched: u32, meta: u32): void {
-  if (pod >= podHigh) return;
-  matchSet(pod, matched, matched ? (meta >> 16) << 4 : 0);
+function wordsOf(set: u32): usize {
+  return liveSets + ((<usize>set * liveWords) << 3);
 }
 
 /** Whether the table says that a pod holds a block. */
@@ -133,6 +124,5 @@ export function tableHolds(hash: u64, pod: u32): bool {
   if (!liveTable) return false;
   const meta = prefixFind(liveTable, liveBuckets, hash);
   if (!meta || pod >= liveWords << 6) return false;
-  const set = liveSets + ((<usize>load<u16>(meta) * liveWords) << 3);
-  return ((load<u64>(set + ((pod >> 6) << 3)) >> (<u64>pod & 63)) & 1) != 0;
+  return ((load<u64>(wordsOf(load<u16>(meta)) + ((pod >> 6) << 3)) >> (<u64>pod & 63)) & 1) != 0;
 }

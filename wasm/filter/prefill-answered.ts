@@ -19,7 +19,6 @@ import {
   callsHigh,
   edited,
   editedRoom,
-  parameters,
   PARAMETERS_MAX,
   sendNext,
   settle,
@@ -49,6 +48,9 @@ const TIMER_NS: u64 = 5000000;
 // @ts-ignore: decorator
 @inline
 const CALIBRATE_TOKENS: f64 = 1024;
+
+/** Transfer parameters on their way from an answer to a request. */
+const parameters: usize = heap.alloc(PARAMETERS_MAX + 128);
 
 const STATUS = text(":status");
 const LENGTH = text("content-length");

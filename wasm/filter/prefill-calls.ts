@@ -61,8 +61,6 @@ export let callsHigh: u32 = 0;
 /** Bodies are edited here, in `editedRoom` bytes; none before the policy asks for it. */
 export let edited: usize = 0;
 export let editedRoom: u32 = 0;
-/** Transfer parameters on their way from an answer to a request. */
-export const parameters: usize = heap.alloc(PARAMETERS_MAX + 128);
 
 /** Record `i` of `callsHigh`; it may be free. */
 // @ts-ignore: decorator

@@ -80,8 +80,8 @@ export function showPods(): void {
 }
 
 /**
- * Picks for the prompt that was looked up last, counts and writes the headers that carry the decision. Each header is written once. CONTINUE, or STOP when
- * the request was refused. Pods that it must not go to stay hidden for the choice of a prefill pod: `showPods` is due.
+ * Picks for the prompt that was looked up last, counts and writes the header that carries the choice. CONTINUE, or STOP
+ * when the request was refused. Pods that it must not go to stay hidden for the choice of a prefill pod: `showPods` is due.
  */
 export function route(s: Stream, model: u32, promptTokens: f64, spread: u64, t0: u64, t1: u64): u32 {
   s.state = DISPATCHED;
