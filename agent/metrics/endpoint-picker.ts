@@ -1,10 +1,8 @@
 // The endpoint picker's names, from what gateway workers report.
-import type { FastifyInstance } from "fastify";
 import { OPERATION_PLUGINS } from "../policy/operation-plugins.js";
 import type { Metrics } from "./metrics.js";
 
-export function endpointPickerMetrics(metrics: Metrics, app: FastifyInstance): void {
-  const { counter, gauge, reported } = metrics;
+export function endpointPickerMetrics({ app, counter, gauge, reported }: Metrics): void {
   const { wire, reports } = app;
   counter("llmd_epp_scheduling_decisions_total", "Decisions of all gateway workers", ["result"], () =>
     (["success", "no_pods", "filtered_out"] as const).map((result) => [{ result }, reports.totals[result]]),

@@ -1,9 +1,7 @@
 // What gateways count, and what they are sent.
-import type { FastifyInstance } from "fastify";
 import type { Metrics } from "./metrics.js";
 
-export function gatewayMetrics(metrics: Metrics, app: FastifyInstance): void {
-  const { counter, gauge, perPod, reported } = metrics;
+export function gatewayMetrics({ app, counter, gauge, perPod, reported }: Metrics): void {
   const { reports } = app;
   counter("warmgate_gateway_events_total", "What gateway workers counted", ["event"], () =>
     Object.entries(reports.totals).map(([event, n]) => [{ event }, n]),

@@ -1,11 +1,9 @@
 // The KV-cache manager's names.
-import type { FastifyInstance } from "fastify";
 import { Histogram } from "prom-client";
 import { hitRate } from "../kv/cache-facts.js";
 import type { Metrics } from "./metrics.js";
 
-export function kvCacheManagerMetrics(metrics: Metrics, app: FastifyInstance): void {
-  const { counter, gauge, perPod, registry: prometheus } = metrics;
+export function kvCacheManagerMetrics({ app, counter, gauge, perPod, registry: prometheus }: Metrics): void {
   const { registry: pods, wire } = app;
   gauge("kv_cache_manager_total_blocks", "KV blocks held by all pods, duplicates included", [], () => [
     [{}, wire.stats().blocks],

@@ -1,7 +1,6 @@
 // How a metric is registered whose values are read from the parts when it is asked for; nothing is counted twice.
 import type { FastifyInstance } from "fastify";
-import { Counter, Gauge, Registry } from "prom-client";
-import type { EventFeed } from "../kv/event-feed.js";
+import { Counter, Gauge, type MetricConfiguration, Registry } from "prom-client";
 import type { Pod } from "../load/pod-registry.js";
 import type { PodTotals } from "../table/gateway-reports.js";
 
@@ -14,31 +13,28 @@ export class Metrics {
 
   constructor(readonly app: FastifyInstance) {}
 
-  readonly counter: Register = (name, help, labelNames, rows) => {
-    new Counter({
-      name,
-      help,
-      labelNames,
-      registers: [this.registry],
-      collect() {
-        this.reset();
-        for (const [labels, value] of rows()) this.inc(labels, value);
-      },
-    });
-  };
+  readonly counter: Register = (...about) =>
+    this.#register(Counter, (metric, labels, value) => metric.inc(labels, value), ...about);
 
-  readonly gauge: Register = (name, help, labelNames, rows) => {
-    new Gauge({
+  readonly gauge: Register = (...about) =>
+    this.#register(Gauge, (metric, labels, value) => metric.set(labels, value), ...about);
+
+  #register<M extends Counter | Gauge>(
+    Kind: new (about: MetricConfiguration<string> & { collect(): void }) => M,
+    put: (metric: M, labels: Record<string, string>, value: number) => void,
+    ...[name, help, labelNames, rows]: Parameters<Register>
+  ): void {
+    const metric: M = new Kind({
       name,
       help,
       labelNames,
       registers: [this.registry],
       collect() {
-        this.reset();
-        for (const [labels, value] of rows()) this.set(labels, value);
+        metric.reset();
+        for (const [labels, value] of rows()) put(metric, labels, value);
       },
     });
-  };
+  }
 
   /** A row for each pod that has a value. */
   readonly perPod = (value: (pod: Pod) => number | null | undefined): Rows =>
@@ -46,10 +42,6 @@ export class Metrics {
       const v = value(pod);
       return v === null || v === undefined || Number.isNaN(v) ? [] : [[{ pod: pod.config.name }, v]];
     });
-
-  /** A row for each pod whose events are followed. */
-  readonly feeds = (value: (feed: EventFeed) => number): Rows =>
-    this.perPod((pod) => (pod.feed ? value(pod.feed) : null));
 
   /** A row for each pod that gateways reported of. */
   readonly reported = (value: (total: PodTotals) => number): Rows =>

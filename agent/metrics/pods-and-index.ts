@@ -1,9 +1,7 @@
 // Pods, their events, the index that these make, its table and its checkpoints.
-import type { FastifyInstance } from "fastify";
 import type { Metrics, Rows } from "./metrics.js";
 
-export function podMetrics(metrics: Metrics, app: FastifyInstance): void {
-  const { counter, gauge, perPod, feeds } = metrics;
+export function podMetrics({ app, counter, gauge, perPod }: Metrics): void {
   const { registry: pods, wire, publisher, checkpointer, models } = app;
   gauge("warmgate_pod_ready", "Whether a pod answers", ["pod"], () => perPod((pod) => (pod.ready ? 1 : 0)));
   gauge("warmgate_pod_prefill_tokens_per_second", "Uncached prefill rate assumed of a pod", ["pod"], () =>
@@ -30,7 +28,9 @@ export function podMetrics(metrics: Metrics, app: FastifyInstance): void {
     ["replayFailures", "Replays without an answer"],
     ["tails", "Batches lost at the end of a burst and found by asking"],
   ] as const)
-    counter(`warmgate_event_${snake(field)}_total`, help, ["pod"], () => feeds((feed) => feed.counts[field]));
+    counter(`warmgate_event_${snake(field)}_total`, help, ["pod"], () =>
+      perPod((pod) => pod.feed?.counts[field]),
+    );
   counter("warmgate_events_skipped_total", "Events not wholly indexed", ["reason"], () => {
     const sums = new Map<string, number>();
     for (const { index } of pods.pods)

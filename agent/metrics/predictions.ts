@@ -1,10 +1,8 @@
 // What was predicted beside what engines found in their caches.
-import type { FastifyInstance } from "fastify";
 import type { Pod } from "../load/pod-registry.js";
 import type { Metrics, Rows } from "./metrics.js";
 
-export function predictionMetrics(metrics: Metrics, app: FastifyInstance): void {
-  const { counter, gauge, perPod } = metrics;
+export function predictionMetrics({ app, counter, gauge, perPod }: Metrics): void {
   const { registry: pods, wire, models } = app;
   counter(
     "warmgate_pod_engine_cached_tokens_total",

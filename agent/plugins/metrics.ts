@@ -18,11 +18,11 @@ export default fp(
   async (app) => {
     const metrics = new Metrics(app);
     collectDefaultMetrics({ register: metrics.registry });
-    kvCacheManagerMetrics(metrics, app);
-    endpointPickerMetrics(metrics, app);
-    gatewayMetrics(metrics, app);
-    predictionMetrics(metrics, app);
-    podMetrics(metrics, app);
+    kvCacheManagerMetrics(metrics);
+    endpointPickerMetrics(metrics);
+    gatewayMetrics(metrics);
+    predictionMetrics(metrics);
+    podMetrics(metrics);
     app.decorate("prometheus", metrics.registry);
   },
   { name: "metrics", dependencies: ["table", "kv-events", "models", "load", "table-stream", "cache"] },

@@ -270,11 +270,12 @@ function readReport(view: DataView, number: LayoutNumber): Report | null {
     Number(view.getBigUint64(at + i * 8, true)),
   );
   let p = head;
+  const named = new Map(TIMED_OPS.map((op) => [number(`Op.${op}`), op]));
   const ops: Report["ops"] = [];
   for (let left = view.getUint32(number("reportOps"), true); left > 0; left--) {
     if (p + number("reportOpBytes") > view.byteLength) return null;
     ops.push({
-      op: TIMED_OPS.find((name) => number(`Op.${name}`) === view.getUint32(p, true)) ?? null,
+      op: named.get(view.getUint32(p, true)) ?? null,
       runs: Number(view.getBigUint64(p + 8, true)),
       ns: Number(view.getBigUint64(p + 16, true)),
     });

@@ -1,11 +1,10 @@
 // What a choice takes under each named profile: look-up and pick inside Envoy at half the load that the worker can carry,
 // and the same code in Node.
-import { readFileSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
-import { built } from "../../agent/package-root.js";
 import { NAMED_PROFILES } from "../../agent/policy/named-profiles.js";
 import type { Running } from "../../demo/processes.js";
 import { ascending, median, quantile } from "../../demo/quantile.js";
+import { PickTest } from "../wasm/pick-module.js";
 import { policy, schedulingOf } from "../wasm/table.js";
 import type { BenchBody } from "./bodies.js";
 import { histogramQuantile } from "./envoy.js";
@@ -94,16 +93,12 @@ const TABLE_BYTES = 1 << 30;
 
 /** What single picks take in Node over the same table and prompts, µs; before each, so many other bytes are touched. */
 async function inNode(server: TableServer, bodies: BenchBody[], evict: number): Promise<number[]> {
-  const module = await WebAssembly.compile(readFileSync(built("pick-test.wasm")));
-  const { exports } = await WebAssembly.instantiate(module, {});
-  const x = exports as Record<string, (...args: (number | bigint)[]) => number>;
-  const memory = exports["memory"] as WebAssembly.Memory;
-  const put = (bytes: Uint8Array) => new Uint8Array(memory.buffer).set(bytes, x["inputAt"]!() >>> 0);
-  x["_initialize"]!();
+  const test = new PickTest();
+  const { x } = test;
   x["table"]!(TABLE_BYTES);
   let nowNs = BigInt(Date.now()) * 1_000_000n;
   for (const frame of server.wire.snapshot()) {
-    put(frame);
+    test.put(frame);
     if (!x["frame"]!(frame.length, nowNs)) throw new Error("pick-test.wasm refused a frame of the table");
   }
   const root = server.wire.root(server.model, "", "");
@@ -112,7 +107,7 @@ async function inNode(server: TableServer, bodies: BenchBody[], evict: number): 
   const picks = evict ? COLD_PICKS : PICKS;
   for (let i = 0; i < picks; i++) {
     const { prompt } = bodies[i % bodies.length]!;
-    put(prompt);
+    test.put(prompt);
     const blocks = x["hashPrompt"]!(prompt.length, root);
     x["factsSet"]!(BigInt(i + 1), 0n, BigInt(i * 7919 + 1));
     nowNs += 1_000_000n;

@@ -1,8 +1,7 @@
 // How much of a prompt each pod holds: the look-up, which skips what must be the same, against a slow count of blocks.
-import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { built } from "../../agent/package-root.js";
+import { PickTest } from "./pick-module.js";
 import { policy } from "./table.js";
 import { byteTokens, newWire, podRow } from "./wire-for-test.js";
 
@@ -21,20 +20,11 @@ function shared(a: Prompt, b: Prompt): number {
   return n;
 }
 
-type Calls = Record<string, (...args: (number | bigint)[]) => number>;
-
 class Lookups {
-  readonly #x: Calls;
-  readonly #memory: WebAssembly.Memory;
+  readonly #test = new PickTest();
+  readonly #x = this.#test.x;
 
   private constructor(readonly root: bigint) {
-    const { exports } = new WebAssembly.Instance(
-      new WebAssembly.Module(readFileSync(built("pick-test.wasm"))),
-      {},
-    );
-    this.#x = exports as Calls;
-    this.#memory = exports["memory"] as WebAssembly.Memory;
-    this.#x["_initialize"]!();
     this.#x["table"]!(16 << 20);
   }
 
@@ -57,20 +47,16 @@ class Lookups {
     wire.drain();
     const lookups = new Lookups(wire.root(model, "", ""));
     for (const frame of wire.snapshot()) {
-      lookups.#put(frame);
+      lookups.#test.put(frame);
       expect(lookups.#x["frame"]!(frame.length, NOW_MS * 1_000_000n)).toBe(1);
     }
     return lookups;
   }
 
-  #put(bytes: Uint8Array): void {
-    new Uint8Array(this.#memory.buffer).set(bytes, this.#x["inputAt"]!() >>> 0);
-  }
-
   /** Matched blocks of each pod. */
   of(prompt: Prompt, pods: number): number[] {
     const text = textOf(prompt);
-    this.#put(text);
+    this.#test.put(text);
     this.#x["lookUp"]!(this.#x["hashPrompt"]!(text.length, this.root), NOW_MS);
     return Array.from({ length: pods }, (_, pod) => this.#x["matchBlocks"]!(pod));
   }

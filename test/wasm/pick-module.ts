@@ -7,8 +7,6 @@ import type { VectorPod } from "../vectors/scheduling.js";
 import { disaggregationOf, policy, schedulingOf } from "./table.js";
 import { newWire, podRow } from "./wire-for-test.js";
 
-type Call = (...args: (number | bigint)[]) => number;
-
 export interface TestPod extends Partial<VectorPod> {
   role?: Role;
   ready?: boolean;
@@ -45,20 +43,34 @@ export interface Outcome {
 const BEGIN_MS = 1_000_000;
 let compiled: WebAssembly.Module | undefined;
 
-export class PickModule {
-  readonly #x: Record<string, Call>;
+/** pick-test.wasm, begun anew: its calls, and where bytes for them go. */
+export class PickTest {
+  readonly x: Record<string, (...args: (number | bigint)[]) => number>;
   readonly #memory: WebAssembly.Memory;
+
+  constructor() {
+    compiled ??= new WebAssembly.Module(readFileSync(built("pick-test.wasm")));
+    const { exports } = new WebAssembly.Instance(compiled, {});
+    this.x = exports as typeof this.x;
+    this.#memory = exports["memory"] as WebAssembly.Memory;
+    this.x["_initialize"]!();
+  }
+
+  /** Puts what the next call reads at the input. */
+  put(bytes: Uint8Array): void {
+    new Uint8Array(this.#memory.buffer).set(bytes, this.x["inputAt"]!() >>> 0);
+  }
+}
+
+export class PickModule {
+  readonly #test = new PickTest();
+  readonly #x = this.#test.x;
   readonly #wire: Wire;
   readonly #model: number;
   #pods: TestPod[] = [];
   #nowMs = BEGIN_MS;
 
   private constructor(wire: Wire) {
-    compiled ??= new WebAssembly.Module(readFileSync(built("pick-test.wasm")));
-    const exports = new WebAssembly.Instance(compiled, {}).exports;
-    this.#x = exports as unknown as Record<string, Call>;
-    this.#memory = exports["memory"] as WebAssembly.Memory;
-    this.#x["_initialize"]!();
     this.#wire = wire;
     this.#model = wire.addModel("m");
   }
@@ -122,8 +134,7 @@ export class PickModule {
 
   /** Hands a section's frame to the module; whether it was taken. */
   take(frame: Uint8Array): boolean {
-    const at = this.#x["inputAt"]!() >>> 0;
-    new Uint8Array(this.#memory.buffer).set(frame, at);
+    this.#test.put(frame);
     return this.#x["section"]!(frame.length, BigInt(this.#nowMs) * 1_000_000n) !== 0;
   }
 
@@ -141,7 +152,7 @@ export class PickModule {
     );
     (request.headers ?? []).forEach((value, i) => {
       const bytes = new TextEncoder().encode(value);
-      new Uint8Array(this.#memory.buffer).set(bytes, x["inputAt"]!() >>> 0);
+      this.#test.put(bytes);
       if (value !== "") x["header"]!(i, bytes.length);
     });
     const count = x["pick"]!(
@@ -187,7 +198,7 @@ export class PickModule {
   pair(decodes: number[], promptTokens = 1000): { prefills: number[]; decode: number } | null {
     const x = this.#x;
     const at = x["inputAt"]!() >>> 0;
-    new Uint32Array(this.#memory.buffer, at, decodes.length).set(decodes);
+    this.#test.put(new Uint8Array(Uint32Array.from(decodes).buffer));
     const time = BigInt(this.#nowMs) * 1_000_000n;
     if (x["pickPair"]!(this.#model, promptTokens, 0, at, decodes.length, time) === 0) return null;
     const prefills = Array.from({ length: x["pairPrefills"]!() }, (_, i) => x["prefillPicked"]!(i));
