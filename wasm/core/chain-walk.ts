@@ -1,6 +1,6 @@
 // A prompt's chain of blocks in the table: how far each pod holds it.
 import { MAX_PODS } from "../shared/pods-layout";
-import { prefixFind } from "../shared/prefix-table";
+import { prefixFetch, prefixFind } from "../shared/prefix-table";
 import { liveBuckets, liveSets, liveTable, liveWords } from "../shared/table-reader";
 import { matchSet } from "./matched-pods";
 import { podHigh } from "./pods";
@@ -16,6 +16,9 @@ const SHORT: u32 = 16;
 
 const alive: usize = heap.alloc(MAX_PODS >> 3);
 const metas: usize = heap.alloc(GROUP << 2); // of a group's blocks
+const due: usize = heap.alloc(GROUP << 1); // blocks of a group to look up, u16
+/** All that was read only to have it come into the cache: of a value that is not kept, a compiler may drop the reading. */
+let fetched: u64 = 0;
 
 /** Where the walk is: the set and the meta of the last block that all of `alive` hold; no set before the first block. */
 let lastSet: u32 = 0;
@@ -29,6 +32,10 @@ export function walk(hashes: usize, count: u32): void {
   memory.fill(alive, 0xff, liveWords << 3);
   lastSet = 0xffffffff;
   lastMeta = 0;
+  if (!count) return;
+  // Where the walk will look in nearly any case; these reads wait for memory together.
+  for (let block: u32 = 0; block < count; block += block < GROUP ? SHORT : GROUP) fetch(hashes, block);
+  fetch(hashes, count - 1);
   // The first block by itself, so that there is a set to compare with.
   let n: u32 = 1;
   for (let from: u32 = 0; from < count; from += n) {
@@ -46,19 +53,25 @@ function walkGroup(hashes: usize, base: u32, n: u32): bool {
     lastMeta = metaAt(n - 1);
     return true;
   }
-  // Each part that changes is divided by four, all of one size before the smaller ones: what one look-up waits for in
-  // memory, the others of its size wait for meanwhile.
+  // Each part that changes is divided by four, all of one size before the smaller ones. What is to be looked up of one size
+  // is fetched first: a look-up's outcome cannot be guessed, and after a wrong guess nothing that follows would be read ahead.
   let part = n <= SHORT ? SHORT : GROUP;
   let size: u32 = n <= SHORT ? 1 : GROUP >> 2;
   for (;;) {
+    let dueEnd = due;
     for (let from: u32 = 0; from < n; from += part) {
       const end = min(from + part, n) - 1;
       const same = setAt(end) == (from ? setAt(from - 1) : lastSet);
       for (let block = from + size - 1; block < end; block += size) {
         if (same) store<u32>(metas + (block << 2), metaAt(end));
-        else lookUp(hashes, block);
+        else {
+          fetch(hashes, block);
+          store<u16>(dueEnd, <u16>block);
+          dueEnd += 2;
+        }
       }
     }
+    for (let at = due; at < dueEnd; at += 2) lookUp(hashes, load<u16>(at));
     if (size == 1) break;
     part = size;
     size >>= 2;
@@ -76,9 +89,18 @@ function walkGroup(hashes: usize, base: u32, n: u32): bool {
 
 // @ts-ignore: decorator
 @inline
+function fetch(hashes: usize, block: u32): void {
+  fetched ^= prefixFetch(liveTable, liveBuckets, load<u64>(hashes + (<usize>block << 3)));
+}
+
+// @ts-ignore: decorator
+@inline
 function lookUp(hashes: usize, block: u32): void {
   const at = prefixFind(liveTable, liveBuckets, load<u64>(hashes + (<usize>block << 3)));
-  store<u32>(metas + (block << 2), at ? load<u32>(at) : 0);
+  const meta = at ? load<u32>(at) : 0;
+  store<u32>(metas + (block << 2), meta);
+  // `narrow` will read it.
+  fetched ^= load<u64>(wordsOf(meta & 0xffff));
 }
 
 // @ts-ignore: decorator

@@ -59,6 +59,13 @@ function emptyIn(bucket: usize): i32 {
   return -1;
 }
 
+/** Reads where a hash's entry is to be expected, so that `prefixFind` need not wait for it; what it read means nothing. */
+// @ts-ignore: decorator
+@inline
+export function prefixFetch(table: usize, buckets: u32, hash: u64): u64 {
+  return load<u64>(home(table, buckets, keyOf(hash)));
+}
+
 /**
  * Address of the entry's meta word (set id in the low, tokens/16 in the high half), 0 when absent.
  */
