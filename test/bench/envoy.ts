@@ -115,16 +115,3 @@ export function workerCpuUs(pid: number): number {
   }
   throw new Error(`process ${pid} has no thread wrk:worker_0`);
 }
-
-/** Quantile (as Envoy names it: "99.9") of a histogram since Envoy's start. @throws when it was not recorded. */
-export async function histogramQuantile(adminPort: number, name: string, quantile: string): Promise<number> {
-  // Envoy merges what its workers recorded every five seconds.
-  const deadline = Date.now() + 15_000;
-  for (;;) {
-    const text = await (await fetch(`http://127.0.0.1:${adminPort}/stats?filter=${name}`)).text();
-    const value = new RegExp(`P${quantile}\\([^,]+,([\\d.]+)\\)`).exec(text)?.[1];
-    if (value) return Number(value);
-    if (Date.now() > deadline) throw new Error(`Envoy has no ${quantile}th percentile of ${name}: ${text}`);
-    await new Promise((done) => setTimeout(done, 500));
-  }
-}

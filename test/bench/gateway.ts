@@ -8,7 +8,8 @@ import { Command } from "commander";
 import { envoyStats, freePorts, type Running, startEnvoy, waitFor } from "../../demo/processes.js";
 import { ascending, median, quantile } from "../../demo/quantile.js";
 import { type BenchBody, benchBodies } from "./bodies.js";
-import { answeringConfig, benchConfig, histogramQuantile, ROWS, type Row } from "./envoy.js";
+import { answeringConfig, benchConfig, ROWS, type Row } from "./envoy.js";
+import { histogramOf, histogramQuantile } from "./histogram.js";
 import { load, requestsFor } from "./load.js";
 import { measurePicks, type PickRow } from "./picks.js";
 import { say, writeResult } from "./result.js";
@@ -263,12 +264,12 @@ async function streamCost(pid: number): Promise<object> {
 /** Longest callbacks while the table changes and requests come in. */
 async function longestCallback(): Promise<object> {
   const churn = server.churn(CHANGES_PER_SECOND);
-  await load(ports.on, requestsOf(16_384), 8, Math.max(10, o.seconds * 10));
+  const { requests } = await load(ports.on, requestsOf(16_384), 8, Math.max(10, o.seconds * 10));
   const changes = churn();
-  const quantile = (q: string) => histogramQuantile(admin, "warmgate_callback_duration_us", q);
-  const p99 = await quantile("99");
-  const p999 = await quantile("99.9");
-  say(`callbacks under ${Math.round(changes)} entry changes a second: p99.9 ${p999} µs`);
+  const callbacks = await histogramOf(admin, "warmgate_callback_duration_us", requests);
+  const p99 = histogramQuantile(callbacks, 0.99);
+  const p999 = histogramQuantile(callbacks, 0.999);
+  say(`callbacks under ${Math.round(changes)} entry changes a second: p99.9 ${round1(p999)} µs`);
   return {
     p99_9: p999 / 1000,
     p99: p99 / 1000,
