@@ -247,11 +247,11 @@ describe("a session", () => {
     // Its first request found nothing, the last one moved.
     expect(module.sessions).toEqual({ hits: 1, misses: 2, moves: 1 });
     module.pick({ session: 5n, nowMs: 9_999 });
-    expect(module.scores(0)).toEqual([0, 1, 0]);
+    expect(module.scores()).toEqual([0, 1, 0]);
     module.pick({ session: 5n, nowMs: 10_001 });
-    expect(module.scores(0)).toEqual([0, 0, 0]);
+    expect(module.scores()).toEqual([0, 0, 0]);
     module.pick({ session: 6n });
-    expect(module.scores(0)).toEqual([0, 0, 0]);
+    expect(module.scores()).toEqual([0, 0, 0]);
   });
 
   test.each([
@@ -266,10 +266,10 @@ describe("a session", () => {
       module.commit(0);
       module.pods([{ waiting: 2 }, {}]);
       module.pick({ session: 5n });
-      expect(module.scores(0)[0]).toBeCloseTo(little, 5);
+      expect(module.scores()[0]).toBeCloseTo(little, 5);
       module.pods([{ kvUsage: 0.8 }, {}]);
       module.pick({ session: 5n });
-      expect(module.scores(0)[0]).toBeCloseTo(saturated, 5);
+      expect(module.scores()[0]).toBeCloseTo(saturated, 5);
     },
   );
 
@@ -280,7 +280,7 @@ describe("a session", () => {
     const pods = [{}];
     module.pods(pods);
     module.pick({ session: 5n });
-    expect(module.scores(0)).toEqual([0]);
+    expect(module.scores()).toEqual([0]);
   });
 
   test("kept by session-affinity-filter has one candidate, as long as that is not saturated", async () => {

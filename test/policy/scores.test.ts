@@ -22,7 +22,7 @@ const plugin = (type: string, parameters: object = {}) => ({ plugins: [{ type, p
 async function scoresOf(type: string, parameters: object, pods: TestPod[], request: TestRequest = {}) {
   const module = await PickModule.create(pods, plugin(type, parameters));
   module.pick(request);
-  return module.scores(0).map((v) => Math.round(v * 1e6) / 1e6);
+  return module.scores().map((v) => Math.round(v * 1e6) / 1e6);
 }
 
 describe("by hand:", () => {
@@ -232,7 +232,7 @@ describe("for random pods as the formula says:", () => {
       module.pods(pods);
       module.pick({ promptTokens });
       const wanted = reference(pods, promptTokens);
-      module.scores(0).forEach((score, i) => {
+      module.scores().forEach((score, i) => {
         expect(score).toBeCloseTo(wanted[i]!, 5);
       });
     }
@@ -254,7 +254,7 @@ describe("for random pods as the formula says:", () => {
     for (const promptTokens of [1, 2000, 4096, 5000, 40_000]) {
       module.pick({ promptTokens });
       const wanted = ranges.map((r) => contextLengthScore(r, promptTokens));
-      module.scores(0).forEach((score, i) => {
+      module.scores().forEach((score, i) => {
         expect(score).toBeCloseTo(wanted[i]!, 5);
       });
     }
@@ -277,7 +277,7 @@ describe("for random pods as the formula says:", () => {
     for (const adapter of ["a", "c", "z"]) {
       module.pick({ adapter });
       const wanted = states.map(([active, waiting, most]) => loraScore(active, waiting, most, adapter));
-      module.scores(0).forEach((score, i) => {
+      module.scores().forEach((score, i) => {
         expect(score).toBeCloseTo(wanted[i]!, 5);
       });
     }
@@ -293,7 +293,7 @@ describe("for random pods as the formula says:", () => {
         pods.map((p) => ({ cached: 0, ...p }) as VectorPod),
         1000,
       );
-      module.scores(0).forEach((score, i) => {
+      module.scores().forEach((score, i) => {
         expect(score).toBeCloseTo(wanted[i]!, 5);
       });
     };
@@ -307,7 +307,7 @@ describe("for random pods as the formula says:", () => {
     // A request that hits moves nobody.
     module.pods(pods.map((p, i) => ({ ...p, cached: i === 0 ? 10 : 0 })));
     module.pick();
-    expect(module.scores(0)).toEqual([0.5, 0.5, 0.5, 0.5, 0.5]);
+    expect(module.scores()).toEqual([0.5, 0.5, 0.5, 0.5, 0.5]);
     module.commit(3);
     module.pods(pods);
     expectOrder();

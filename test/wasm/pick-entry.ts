@@ -10,7 +10,7 @@ import {
   prefillsPicked,
   splitConsidered,
 } from "../../wasm/core/pick-pair";
-import { pickCost, picked, pickScore } from "../../wasm/core/pickers";
+import { pickCost, picked } from "../../wasm/core/pickers";
 import { columnsRead } from "../../wasm/core/pod-columns";
 import { podSetCounts, podSetTokens } from "../../wasm/core/pod-counts";
 import { podsRead } from "../../wasm/core/pods";
@@ -49,7 +49,6 @@ export {
   pickCost,
   picked,
   pickPair,
-  pickScore,
   pickSharing,
   podSetCounts,
   podSetTokens,

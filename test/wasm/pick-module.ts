@@ -170,9 +170,9 @@ export class PickModule {
     };
   }
 
-  /** Scores of operation `k`, by pod. */
-  scores(k: number): number[] {
-    return this.#pods.map((_, i) => this.#x["pickScore"]!(k, i));
+  /** Scores of the profile's only scorer, by pod. */
+  scores(): number[] {
+    return this.#pods.map((_, i) => 0 - this.#x["pickCost"]!(i));
   }
 
   /** Says whether counts of other gateways come too late. */

@@ -1,15 +1,15 @@
 // The pods that a pick still considers: a dense list that filters shorten, with columns beside it by place in the list.
 import { MAX_PODS } from "../shared/pods-layout";
 
-const list: usize = heap.alloc(MAX_PODS << 1);
-const kept: usize = heap.alloc(MAX_PODS << 1);
-const places: usize = heap.alloc(MAX_PODS << 1); // place + 1 of a pod, 0 = not in the list
+const list: usize = memory.data(MAX_PODS << 1, 64);
+const kept: usize = memory.data(MAX_PODS << 1, 64);
+const places: usize = memory.data(MAX_PODS << 1, 64); // place + 1 of a pod, 0 = not in the list
 memory.fill(places, 0, MAX_PODS << 1);
 
 /** Marks of the places: which to keep. */
-const marks: usize = heap.alloc(MAX_PODS);
+const marks: usize = memory.data(MAX_PODS, 64);
 /** Values of one operation, f64 by place. */
-const values: usize = heap.alloc(MAX_PODS << 3);
+const values: usize = memory.data(MAX_PODS << 3, 64);
 
 export let candidateCount: u32 = 0;
 

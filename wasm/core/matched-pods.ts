@@ -2,14 +2,14 @@
 import { MAX_PODS } from "../shared/pods-layout";
 import { podApproximate, podHigh } from "./pods";
 
-const blocks: usize = heap.alloc(MAX_PODS << 2); // matched blocks per pod
-const tokens: usize = heap.alloc(MAX_PODS << 2); // predicted cached tokens per pod
-const kept: usize = heap.alloc(MAX_PODS << 2);
-const announced: usize = heap.alloc(MAX_PODS << 2); // matched blocks per pod by the table alone
+const blocks: usize = memory.data(MAX_PODS << 2, 64); // matched blocks per pod
+const tokens: usize = memory.data(MAX_PODS << 2, 64); // predicted cached tokens per pod
+const kept: usize = memory.data(MAX_PODS << 2, 64);
+const announced: usize = memory.data(MAX_PODS << 2, 64); // matched blocks per pod by the table alone
 // The same as an exact prompt's own hashes have it, while its approximate ones are matched.
-const exactBlocks: usize = heap.alloc(MAX_PODS << 2);
-const exactTokens: usize = heap.alloc(MAX_PODS << 2);
-const exactAnnounced: usize = heap.alloc(MAX_PODS << 2);
+const exactBlocks: usize = memory.data(MAX_PODS << 2, 64);
+const exactTokens: usize = memory.data(MAX_PODS << 2, 64);
+const exactAnnounced: usize = memory.data(MAX_PODS << 2, 64);
 /** Whether the last match has both. */
 let both: bool = false;
 

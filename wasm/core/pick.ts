@@ -151,17 +151,22 @@ function run(
 function gather(roles: u32, model: u32, nowNs: u64): void {
   candidatesClear();
   pickCandidates = 0;
-  // When every pod was left out, the fault is not theirs: then all count again.
-  let allOut = true;
   for (let i: u32 = 0; i < podHigh; i++) {
-    if (!podKnown(i) || (podRole(i) & roles) == 0 || (model != ANY_MODEL && podModel(i) != model)) continue;
+    if (!podKnown(i) || !serves(i, roles, model)) continue;
     pickCandidates++;
-    if (podReady(i) && !podOut(i, nowNs)) allOut = false;
+    if (podReady(i) && !podOut(i, nowNs)) candidateAdd(i);
   }
+  if (candidateCount) return;
+  // When every pod was left out, the fault is not theirs: then all count again.
   for (let i: u32 = 0; i < podHigh; i++) {
-    if (!podReady(i) || (podRole(i) & roles) == 0 || (model != ANY_MODEL && podModel(i) != model)) continue;
-    if (allOut || !podOut(i, nowNs)) candidateAdd(i);
+    if (podReady(i) && serves(i, roles, model)) candidateAdd(i);
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function serves(pod: u32, roles: u32, model: u32): bool {
+  return (podRole(pod) & roles) != 0 && (model == ANY_MODEL || podModel(pod) == model);
 }
 
 /** The scorer of a profile that has one alone, else 0. */

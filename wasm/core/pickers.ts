@@ -1,7 +1,7 @@
 // Pickers: the candidates in order, best first, by cost, by weighted scores or by chance. Where they are as good as tied,
 // workers and gateways choose alike without a word.
 import { MAX_PODS } from "../shared/pods-layout";
-import { MAX_PROFILE_OPS, Op, Tie } from "../shared/program-layout";
+import { Op, Tie } from "../shared/program-layout";
 import { candidate, candidateCount, value } from "./candidates";
 import { opBegins, opDone } from "./op-times";
 import { podAddressHash, podHigh } from "./pods";
@@ -31,9 +31,8 @@ const TIE_EXACT: f64 = 1e-12;
 const TIE_NEAR: f64 = 1e-4;
 
 const best: usize = heap.alloc(CANDIDATES << 2);
-const costs: usize = heap.alloc(MAX_PODS << 3); // by pod
-const keys: usize = heap.alloc(MAX_PODS << 3); // by place, higher is better
-const scores: usize = heap.alloc(<usize>MAX_PODS * MAX_PROFILE_OPS * 4); // f32 by operation and pod
+const costs: usize = memory.data(MAX_PODS << 3, 64); // by pod
+const keys: usize = memory.data(MAX_PODS << 3, 64); // by place, higher is better
 
 /** How many candidates the last pick found. */
 export let pickCount: u32 = 0;
@@ -48,11 +47,6 @@ export function picked(i: u32): u32 {
 /** Cost (lower is better) of pod `i` in the last pick: seconds, or the negated weighted sum of scores. */
 export function pickCost(i: u32): f64 {
   return load<f64>(costs + (<usize>i << 3));
-}
-
-/** What operation `k` of the profile gave pod `i` in the last pick, before its weight; for pods that passed the filters. */
-export function pickScore(k: u32, i: u32): f32 {
-  return load<f32>(scores + ((<usize>k * MAX_PODS + i) << 2));
 }
 
 /** Forgets the last order. */
@@ -84,12 +78,7 @@ function weigh(profile: u32, last: u32, cold: bool): f64 {
     opDone(opKind(op), since);
     const weight = opWeight(op);
     weights += weight;
-    const row = scores + <usize>k * (MAX_PODS << 2);
-    for (let i: u32 = 0; i < candidateCount; i++) {
-      const v = max(0, min(1, value(i)));
-      store<f32>(row + (<usize>candidate(i) << 2), <f32>v);
-      setKey(i, key(i) + weight * v);
-    }
+    for (let i: u32 = 0; i < candidateCount; i++) setKey(i, key(i) + weight * max(0, min(1, value(i))));
   }
   return weights;
 }
@@ -99,10 +88,7 @@ export function leastCost(): void {
   const since = opBegins();
   const lowest = warmCosts();
   opDone(Op.WarmUntilBusy, since);
-  for (let i: u32 = 0; i < candidateCount; i++) {
-    setKey(i, -value(i));
-    store<f32>(scores + (<usize>candidate(i) << 2), <f32>value(i));
-  }
+  for (let i: u32 = 0; i < candidateCount; i++) setKey(i, -value(i));
   finish(rendezvous(-tieCost(lowest), spread));
 }
 
@@ -114,10 +100,7 @@ export function leastLoad(): void {
   const since = opBegins();
   scoreLoad();
   opDone(Op.TokenLoad, since);
-  for (let i: u32 = 0; i < candidateCount; i++) {
-    setKey(i, value(i));
-    store<f32>(scores + (<usize>candidate(i) << 2), <f32>value(i));
-  }
+  for (let i: u32 = 0; i < candidateCount; i++) setKey(i, value(i));
   finish(rendezvous(key(highestKey()) - TIE_NEAR, spread));
 }
 

@@ -1,30 +1,18 @@
-// Columns of the pods, one array per column, filled from the table's sections; pod-counts.ts has what is under way.
+// What the table says of the pods, filled from its sections; pod-counts.ts has what is under way.
 import { fnv64 } from "../shared/fnv";
 import { AGE_NEVER, LOAD_ROW_BYTES, MAX_PODS, POD_ROW_BYTES, ROLE_DECODE, ROLE_PREFILL } from "../shared/pods-layout";
 import { countsClear, countsForget } from "./pod-counts";
+import { podRow, Row } from "./pod-rows";
 
 // @ts-ignore: decorator
 @inline
 const NAME_BYTES: usize = 64;
 
-const flags: usize = heap.alloc(MAX_PODS); // bit 0 known, bit 1 ready
-const approximates: usize = heap.alloc(MAX_PODS); // 1: what it announces is not known or not believed
-const roles: usize = heap.alloc(MAX_PODS);
-const models: usize = heap.alloc(MAX_PODS << 1);
 const blockTokens: usize = heap.alloc(MAX_PODS << 2);
-const capacities: usize = heap.alloc(MAX_PODS << 2);
-const waitings: usize = heap.alloc(MAX_PODS << 2);
-const runnings: usize = heap.alloc(MAX_PODS << 2);
-const usages: usize = heap.alloc(MAX_PODS << 2);
-const loadAges: usize = heap.alloc(MAX_PODS << 2); // age in ms when it arrived
-const loadReads: usize = heap.alloc(MAX_PODS << 3); // ns, own clock, when it arrived
-const rates: usize = heap.alloc(MAX_PODS << 3); // f64 tokens per second
 const names: usize = heap.alloc(<usize>MAX_PODS * NAME_BYTES);
 const nameSizes: usize = heap.alloc(MAX_PODS);
 const addresses: usize = heap.alloc(<usize>MAX_PODS * NAME_BYTES);
 const addressSizes: usize = heap.alloc(MAX_PODS);
-const addressHashes: usize = heap.alloc(MAX_PODS << 3);
-const outUntils: usize = heap.alloc(MAX_PODS << 3); // ns until when the pod is left out
 
 /** One more than the highest known slot. */
 export let podHigh: u32 = 0;
@@ -35,11 +23,11 @@ export let podsApproximate: u32 = 0;
 /** Changes whenever a slot may have become another pod's. */
 export let podsVersion: u32 = 0;
 
-/** Clears all columns; for the first use and for a new agent. */
+/** Clears all rows; for the first use and for a new agent. */
 export function podsClear(): void {
-  memory.fill(flags, 0, MAX_PODS);
+  flagsClear();
   countsClear();
-  memory.fill(outUntils, 0, MAX_PODS << 3);
+  for (let i: u32 = 0; i < MAX_PODS; i++) podSetOut(i, 0);
   memory.fill(addressSizes, 0, MAX_PODS);
   podHigh = 0;
   podsReady = 0;
@@ -62,7 +50,7 @@ export function podsRead(p: usize, n: u32, nowNs: u64): bool {
     at += POD_ROW_BYTES + ((text + 7) & ~7);
     if (at > end) return false;
   }
-  memory.fill(flags, 0, MAX_PODS);
+  flagsClear();
   podHigh = 0;
   podsApproximate = 0;
   podsVersion++;
@@ -74,22 +62,22 @@ export function podsRead(p: usize, n: u32, nowNs: u64): bool {
     const address = at + POD_ROW_BYTES + nameSize;
     if (!sameAddress(slot, address, addressSize)) {
       countsForget(slot);
-      store<u64>(outUntils + (<usize>slot << 3), 0);
+      store<u64>(podRow(slot), 0, Row.OutUntil);
       memory.copy(addresses + <usize>slot * NAME_BYTES, address, addressSize);
       store<u8>(addressSizes + slot, <u8>addressSize);
-      store<u64>(addressHashes + (<usize>slot << 3), fnv64(address, addressSize));
+      store<u64>(podRow(slot), fnv64(address, addressSize), Row.AddressHash);
     }
     memory.copy(names + <usize>slot * NAME_BYTES, at + POD_ROW_BYTES, nameSize);
     store<u8>(nameSizes + slot, <u8>nameSize);
     const approximate = (load<u8>(at, 2) >> 1) & 1;
-    store<u8>(approximates + slot, approximate);
+    store<u8>(podRow(slot), approximate, Row.Approximate);
     podsApproximate += approximate;
-    store<u8>(flags + slot, 1 | ((load<u8>(at, 2) & 1) << 1));
-    store<u8>(roles + slot, load<u8>(at, 3));
-    store<u16>(models + (<usize>slot << 1), load<u16>(at, 4));
+    store<u8>(podRow(slot), 1 | ((load<u8>(at, 2) & 1) << 1), Row.Flags);
+    store<u8>(podRow(slot), load<u8>(at, 3), Row.Roles);
+    store<u16>(podRow(slot), load<u16>(at, 4), Row.Model);
     store<u32>(blockTokens + (<usize>slot << 2), max(load<u32>(at, 8), 1));
-    store<u32>(capacities + (<usize>slot << 2), load<u32>(at, 12));
-    store<f64>(rates + (<usize>slot << 3), max(load<f64>(at, 32), 1));
+    store<u32>(podRow(slot), load<u32>(at, 12), Row.Capacity);
+    store<f64>(podRow(slot), max(load<f64>(at, 32), 1), Row.Rate);
     podSetLoad(slot, load<u32>(at, 16), load<u32>(at, 20), load<u32>(at, 24), load<u32>(at, 28), nowNs);
     if (slot >= podHigh) podHigh = slot + 1;
     at += POD_ROW_BYTES + ((nameSize + addressSize + 7) & ~7);
@@ -106,27 +94,31 @@ export function loadsRead(p: usize, n: u32, nowNs: u64): bool {
   let at = p + 8;
   for (let i: u32 = 0; i < count; i++, at += LOAD_ROW_BYTES) {
     const slot = <u32>load<u16>(at);
-    if (slot >= podHigh || !(load<u8>(flags + slot) & 1)) continue;
-    store<u8>(flags + slot, 1 | ((load<u8>(at, 2) & 1) << 1));
+    if (slot >= podHigh || !(load<u8>(podRow(slot), Row.Flags) & 1)) continue;
+    store<u8>(podRow(slot), 1 | ((load<u8>(at, 2) & 1) << 1), Row.Flags);
     podSetLoad(slot, load<u32>(at, 4), load<u32>(at, 8), load<u32>(at, 12), load<u32>(at, 16), nowNs);
   }
   countReady();
   return true;
 }
 
-/** Puts scraped load in the columns; `usage` in thousandths, `age` in ms. */
+/** Puts scraped load in a row; `usage` in thousandths, `age` in ms. */
 export function podSetLoad(slot: u32, waiting: u32, running: u32, usage: u32, age: u32, nowNs: u64): void {
-  store<u32>(waitings + (<usize>slot << 2), waiting);
-  store<u32>(runnings + (<usize>slot << 2), running);
-  store<u32>(usages + (<usize>slot << 2), usage);
-  store<u32>(loadAges + (<usize>slot << 2), age);
-  store<u64>(loadReads + (<usize>slot << 3), nowNs);
+  store<u32>(podRow(slot), waiting, Row.Waiting);
+  store<u32>(podRow(slot), running, Row.Running);
+  store<f64>(podRow(slot), <f64>usage / 1000, Row.Usage);
+  store<u32>(podRow(slot), age, Row.LoadAge);
+  store<u64>(podRow(slot), nowNs, Row.LoadRead);
+}
+
+function flagsClear(): void {
+  for (let i: u32 = 0; i < MAX_PODS; i++) store<u8>(podRow(i), 0, Row.Flags);
 }
 
 function countReady(): void {
   podsReady = 0;
   for (let i: u32 = 0; i < podHigh; i++) {
-    if (load<u8>(flags + i) == 3 && (load<u8>(roles + i) & ROLE_DECODE) != 0) podsReady++;
+    if (load<u8>(podRow(i), Row.Flags) == 3 && (load<u8>(podRow(i), Row.Roles) & ROLE_DECODE) != 0) podsReady++;
   }
 }
 
@@ -140,7 +132,7 @@ function sameAddress(slot: u32, p: usize, n: u32): bool {
 export function podByAddress(p: usize, n: u32): i32 {
   if (<usize>n > NAME_BYTES) return -1;
   for (let i: u32 = 0; i < podHigh; i++) {
-    if (load<u8>(flags + i) & 1 && sameAddress(i, p, n)) return i;
+    if (load<u8>(podRow(i), Row.Flags) & 1 && sameAddress(i, p, n)) return i;
   }
   return -1;
 }
@@ -148,50 +140,50 @@ export function podByAddress(p: usize, n: u32): i32 {
 // @ts-ignore: decorator
 @inline
 export function podKnown(i: u32): bool {
-  return (load<u8>(flags + i) & 1) != 0;
+  return (load<u8>(podRow(i), Row.Flags) & 1) != 0;
 }
 // @ts-ignore: decorator
 @inline
 export function podReady(i: u32): bool {
-  return load<u8>(flags + i) == 3;
+  return load<u8>(podRow(i), Row.Flags) == 3;
 }
 /** Whether a pod announces nothing, or nothing that is believed. */
 // @ts-ignore: decorator
 @inline
 export function podApproximate(i: u32): bool {
-  return load<u8>(approximates + i) != 0;
+  return load<u8>(podRow(i), Row.Approximate) != 0;
 }
 /** Makes a pod count as not ready until `podsShow`: for one pick. */
 export function podHide(i: u32): void {
-  store<u8>(flags + i, load<u8>(flags + i) | 4);
+  store<u8>(podRow(i), load<u8>(podRow(i), Row.Flags) | 4, Row.Flags);
 }
 export function podHidden(i: u32): bool {
-  return (load<u8>(flags + i) & 4) != 0;
+  return (load<u8>(podRow(i), Row.Flags) & 4) != 0;
 }
 /** Ends what `podHide` did. */
 export function podsShow(): void {
-  for (let i: u32 = 0; i < podHigh; i++) store<u8>(flags + i, load<u8>(flags + i) & 3);
+  for (let i: u32 = 0; i < podHigh; i++) store<u8>(podRow(i), load<u8>(podRow(i), Row.Flags) & 3, Row.Flags);
 }
 // @ts-ignore: decorator
 @inline
 export function podDecodes(i: u32): bool {
-  return (load<u8>(roles + i) & ROLE_DECODE) != 0;
+  return (load<u8>(podRow(i), Row.Roles) & ROLE_DECODE) != 0;
 }
 /** Roles of a pod, bits. */
 // @ts-ignore: decorator
 @inline
 export function podRole(i: u32): u32 {
-  return load<u8>(roles + i);
+  return load<u8>(podRow(i), Row.Roles);
 }
 // @ts-ignore: decorator
 @inline
 export function podPrefills(i: u32): bool {
-  return (load<u8>(roles + i) & ROLE_PREFILL) != 0;
+  return (load<u8>(podRow(i), Row.Roles) & ROLE_PREFILL) != 0;
 }
 // @ts-ignore: decorator
 @inline
 export function podModel(i: u32): u32 {
-  return load<u16>(models + (<usize>i << 1));
+  return load<u16>(podRow(i), Row.Model);
 }
 // @ts-ignore: decorator
 @inline
@@ -202,29 +194,30 @@ export function podBlockTokens(i: u32): u32 {
 // @ts-ignore: decorator
 @inline
 export function podCapacity(i: u32): u32 {
-  return load<u32>(capacities + (<usize>i << 2));
+  return load<u32>(podRow(i), Row.Capacity);
 }
 // @ts-ignore: decorator
 @inline
 export function podWaiting(i: u32): u32 {
-  return load<u32>(waitings + (<usize>i << 2));
+  return load<u32>(podRow(i), Row.Waiting);
 }
 // @ts-ignore: decorator
 @inline
 export function podRunning(i: u32): u32 {
-  return load<u32>(runnings + (<usize>i << 2));
+  return load<u32>(podRow(i), Row.Running);
 }
 /** KV-cache usage, 0–1. */
 // @ts-ignore: decorator
 @inline
 export function podUsage(i: u32): f64 {
-  return <f64>load<u32>(usages + (<usize>i << 2)) / 1000;
+  return load<f64>(podRow(i), Row.Usage);
 }
-/** Whether the load columns are younger than `ttlMs`. */
+/** Whether the load is younger than `ttlMs`. */
 export function podLoadFresh(i: u32, nowNs: u64, ttlMs: u32): bool {
-  const age = load<u32>(loadAges + (<usize>i << 2));
+  const age = load<u32>(podRow(i), Row.LoadAge);
   if (age == AGE_NEVER) return false;
-  return <u64>age + (nowNs - load<u64>(loadReads + (<usize>i << 3))) / 1000000 <= <u64>ttlMs;
+  if (age > ttlMs) return false;
+  return nowNs - load<u64>(podRow(i), Row.LoadRead) < (<u64>(ttlMs - age) + 1) * 1000000;
 }
 /** How much faster than the table says the pods are, as this worker has seen; one figure for all pods. */
 let pace: f64 = 1;
@@ -234,7 +227,7 @@ let paceSamples: f64 = 0;
 // @ts-ignore: decorator
 @inline
 export function podRate(i: u32): f64 {
-  return load<f64>(rates + (<usize>i << 3)) * pace;
+  return load<f64>(podRow(i), Row.Rate) * pace;
 }
 
 /**
@@ -242,7 +235,7 @@ export function podRate(i: u32): f64 {
  * first look better than those that never got a request, and keep it so.
  */
 export function podObserveRate(i: u32, tokensPerSecond: f64): void {
-  const seen = min(max(tokensPerSecond / load<f64>(rates + (<usize>i << 3)), 0.02), 50);
+  const seen = min(max(tokensPerSecond / load<f64>(podRow(i), Row.Rate), 0.02), 50);
   paceSamples = min(paceSamples + 1, 20);
   pace += (seen - pace) / paceSamples;
 }
@@ -259,7 +252,7 @@ export function podAddressSize(i: u32): u32 {
 // @ts-ignore: decorator
 @inline
 export function podAddressHash(i: u32): u64 {
-  return load<u64>(addressHashes + (<usize>i << 3));
+  return load<u64>(podRow(i), Row.AddressHash);
 }
 // @ts-ignore: decorator
 @inline
@@ -275,10 +268,10 @@ export function podNameSize(i: u32): u32 {
 // @ts-ignore: decorator
 @inline
 export function podOut(i: u32, nowNs: u64): bool {
-  return load<u64>(outUntils + (<usize>i << 3)) > nowNs;
+  return load<u64>(podRow(i), Row.OutUntil) > nowNs;
 }
 export function podSetOut(i: u32, untilNs: u64): void {
-  store<u64>(outUntils + (<usize>i << 3), untilNs);
+  store<u64>(podRow(i), untilNs, Row.OutUntil);
 }
 
 podsClear();

@@ -65,12 +65,12 @@ function warmUntilBusy(i: u32): f64 {
   const running = max(podRunning(i), podRequests(i) - min(podRequests(i), podPendingRequests(i)));
   const context = fresh(i) ? podUsage(i) * <f64>podCapacity(i) : 0;
   const slow = 1 + DECODE_SLOWDOWN * <f64>running + CONTEXT_SLOWDOWN * context;
-  const own = (prefillWork(cached, uncached) / rate) * slow;
-  let wait = (podPending(i) / rate) * slow;
-  const since = podHeadStart(i);
-  if (since && wait > 0) {
+  const seconds = slow / rate; // of a token
+  const own = prefillWork(cached, uncached) * seconds;
+  let wait = podPending(i) * seconds;
+  if (wait > 0 && podHeadStart(i)) {
     const head = wait / <f64>max(podPendingRequests(i), 1);
-    wait -= min(<f64>(nowNs - since) / 1e9, head);
+    wait -= min(<f64>(nowNs - podHeadStart(i)) / 1e9, head);
   }
   const g = MISS_WEIGHT + MISS_WEIGHT_BUSY * min(8, perPodRate * wait);
   return wait + g * own;
