@@ -13,6 +13,8 @@ interface Frame {
   data: Uint8Array;
 }
 
+/** As agent/table/publisher.ts has it, ms. */
+const HEARTBEAT_MS = 1000;
 /** Tokens of a KV block: one byte a token and one KV block a text block. */
 const BLOCK = 128;
 
@@ -23,6 +25,7 @@ export class TableServer {
   readonly decisions: Decision[] = [];
   #server = new Server();
   #shared: SharedLoad | null = null;
+  #heartbeat: NodeJS.Timeout | null = null;
 
   private constructor(
     readonly wire: Wire,
@@ -87,6 +90,10 @@ export class TableServer {
   /** @returns the port, a free one for 0 */
   async listen(port = 0): Promise<number> {
     this.wire.drain();
+    this.#heartbeat = setInterval(() => {
+      this.wire.heartbeat();
+      this.publish();
+    }, HEARTBEAT_MS);
     const definition = loadSync(join(packageRoot(), "agent", "proto", "table.proto"));
     const api = loadPackageDefinition(definition) as unknown as {
       warmgate: { v1: { Table: { service: Parameters<Server["addService"]>[0] } } };
@@ -152,6 +159,7 @@ export class TableServer {
   }
 
   stop(): void {
+    if (this.#heartbeat) clearInterval(this.#heartbeat);
     this.#shared?.stop();
     this.#server.forceShutdown();
   }

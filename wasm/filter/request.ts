@@ -77,6 +77,7 @@ import {
   waitingAdd,
 } from "./streams";
 import { tableUsable } from "./table-stream";
+import { paceWake } from "./tick-pace";
 import * as headers from "./request-headers";
 
 /** Whether this VM ever saw the body of a request that it held. */
@@ -98,6 +99,7 @@ export function resumingEnds(): void {
 }
 
 export function onRequestHeaders(id: u32, endOfStream: bool): u32 {
+  paceWake();
   const removed = headers.readRequestHeaders();
   if (removed > 0) count(C_STRIPPED, removed);
   const s = streamAdd(id);

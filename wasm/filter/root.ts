@@ -18,7 +18,6 @@ import {
   resultSize,
   scratch,
   setShared,
-  setTick,
   sharedCas,
 } from "./host";
 import { decisionBudget, decisionsSend } from "./decision-record";
@@ -39,11 +38,9 @@ import { routedBudget, routedSend } from "./routed-blocks";
 import { streamsEver, streamWalk, streamsOwed, streamsWaiting, waitingAdd, walkNext, WAITING } from "./streams";
 import { sharingTick } from "./sharing";
 import { streamIdentify, streamOpen, streamTick, vmId } from "./table-stream";
+import { paceBegin, paceTick } from "./tick-pace";
 import { rosterLeave, rosterSign, workersServing } from "./worker-roster";
 
-// @ts-ignore: decorator
-@inline
-const TICK_MS: u32 = 5;
 /** A stream that waits this long for a first body callback tells that none will come. */
 // @ts-ignore: decorator
 @inline
@@ -75,7 +72,7 @@ export function onConfigure(size: u32): bool {
     prefillMetricsDefine();
   }
   policyDefaults(configuredRead, configuredDebug);
-  return setTick(TICK_MS) == OK;
+  return paceBegin();
 }
 
 /** Names the process: the first VM writes a random number, the others read it. */
@@ -115,6 +112,7 @@ export function onTick(): void {
   decisionsSend();
   routedSend();
   sharingTick(t);
+  paceTick(t);
   if (t - lastSecond >= 1000000000) {
     metricsFlush();
     decisionBudget();

@@ -216,6 +216,7 @@ export function streamAdd(id: u32): Stream | null {
   while (load<u32>(ids + (<usize>i << 3), 4)) i = (i + 1) & (ID_SLOTS - 1);
   store<u32>(ids + (<usize>i << 3), id);
   store<u32>(ids + (<usize>i << 3), index + 1, 4);
+  streamsLive++;
   return s;
 }
 
@@ -231,6 +232,9 @@ export function streamFind(id: u32): Stream | null {
   return null;
 }
 
+/** Requests under way. */
+export let streamsLive: u32 = 0;
+
 /** Whether there was ever a request. */
 export function streamsEver(): bool {
   return chunkCount > 0;
@@ -238,6 +242,7 @@ export function streamsEver(): bool {
 
 /** Ends a record. */
 export function streamDrop(s: Stream): void {
+  streamsLive--;
   setOwed(s, false);
   let i = home(s.id);
   while (load<u32>(ids + (<usize>i << 3)) != s.id || !load<u32>(ids + (<usize>i << 3), 4)) {

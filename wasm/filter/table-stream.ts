@@ -42,6 +42,7 @@ import { buffer, grpcOpen, grpcSend, log, random, resultAt, resultSize } from ".
 import { inflightBind } from "./inflight";
 import { foreignRead } from "./sharing";
 import { C_FRAMES, C_GAPS, C_OVER_LIMIT, count } from "./metrics";
+import { paceRest } from "./tick-pace";
 
 const SERVICE = text("warmgate.v1.Table");
 const METHOD = text("Subscribe");
@@ -204,6 +205,7 @@ export function streamReceive(from: u32, size: u32, nowNs: u64): void {
     return;
   }
   heardAt = nowNs;
+  paceRest();
   backoffMs = 100;
   resyncWanted = false;
   if (status == FRAME_SECTION) {
