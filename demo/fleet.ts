@@ -6,8 +6,8 @@ import { dirname, join } from "node:path";
 import { stringify } from "yaml";
 import { built, packageRoot } from "../agent/package-root.js";
 import { type EnvoyConfigOptions, envoyConfig, filterResource } from "./envoy-config.js";
+import { freePorts } from "./ports.js";
 import {
-  freePorts,
   gatewayReady,
   type Running,
   type SimulatedPod,
@@ -96,7 +96,6 @@ export class Fleet {
   /** Chooses ports; nothing runs yet. */
   static async create(options: FleetOptions): Promise<Fleet> {
     const fleet = new Fleet(options);
-    // All at once: they are held together while they are chosen, so that they differ.
     const ports = await freePorts(5 + options.pods * (options.sidecars ? 4 : 3));
     fleet.gatewayPort = options.gatewayPort || ports[0]!;
     fleet.adminPort = options.adminPort || ports[1]!;

@@ -1,10 +1,8 @@
 // Child processes of the demo and of end-to-end tests: simulated pods, the agent, Envoy. Each is known by its handle
 // and ended by it; nothing is ended by name.
 import { type ChildProcess, spawn } from "node:child_process";
-import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { packageRoot } from "../agent/package-root.js";
 
@@ -54,43 +52,6 @@ export class Running {
     await exit;
     clearTimeout(timer);
   }
-}
-
-// Below what systems give to outgoing connections (Linux begins at 32768): a port of theirs may be taken by any client
-// between the choice and the start of who was to listen there.
-const LOWEST_PORT = 12_000;
-const HIGHEST_PORT = 32_000;
-
-/** Listens on a random port; undefined when it is taken. */
-async function listening(): Promise<Server | undefined> {
-  const server = createServer();
-  server.listen(randomInt(LOWEST_PORT, HIGHEST_PORT), "127.0.0.1");
-  try {
-    await once(server, "listening");
-    return server;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") return undefined;
-    throw error;
-  }
-}
-
-/** So many numbers: a tuple when the count is known. */
-type Ports<N extends number, T extends number[] = []> = number extends N
-  ? number[]
-  : T["length"] extends N
-    ? T
-    : Ports<N, [...T, number]>;
-
-/** `count` free ports of loopback. They are held together while they are chosen, so that they differ. */
-export async function freePorts<const N extends number>(count: N): Promise<Ports<N>> {
-  const servers: Server[] = [];
-  while (servers.length < count) {
-    const server = await listening();
-    if (server) servers.push(server);
-  }
-  const ports = servers.map((s) => (s.address() as { port: number }).port);
-  await Promise.all(servers.map((s) => new Promise((done) => s.close(done))));
-  return ports as Ports<N>;
 }
 
 /** Waits as `waitFor` does for a child that was just started, and ends it when that fails. */

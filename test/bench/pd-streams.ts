@@ -7,7 +7,8 @@ import { createServer, type ServerResponse } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePorts, sidecarCommand, waitFor } from "../../demo/processes.js";
+import { freePorts } from "../../demo/ports.js";
+import { sidecarCommand, waitFor } from "../../demo/processes.js";
 import { good } from "../pd/split-host.js";
 import { MarkedRequest } from "./pd-calls.js";
 

@@ -7,14 +7,8 @@ import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, Option } from "commander";
 import { built } from "../../agent/package-root.js";
-import {
-  envoyStat,
-  freePorts,
-  type Running,
-  sidecarCommand,
-  startEnvoy,
-  waitFor,
-} from "../../demo/processes.js";
+import { freePorts } from "../../demo/ports.js";
+import { envoyStat, type Running, sidecarCommand, startEnvoy, waitFor } from "../../demo/processes.js";
 import { ascending, quantile } from "../../demo/quantile.js";
 import { good, splitting } from "../pd/split-host.js";
 import { podRow } from "../wasm/wire-for-test.js";

@@ -5,7 +5,8 @@ import { request } from "node:https";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { packageRoot } from "../../agent/package-root.js";
-import { freePorts, waitFor } from "../../demo/processes.js";
+import { freePorts } from "../../demo/ports.js";
+import { waitFor } from "../../demo/processes.js";
 import { ControlsGateway } from "./controls-gateway.js";
 
 type Certificate = "listed" | "unlisted" | "forged";

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { built } from "../../agent/package-root.js";
 import { type EnvoyConfigOptions, envoyConfig } from "../../demo/envoy-config.js";
-import { envoyStat, freePorts, gatewayReady, type Running, startEnvoy } from "../../demo/processes.js";
+import { freePorts } from "../../demo/ports.js";
+import { envoyStat, gatewayReady, type Running, startEnvoy } from "../../demo/processes.js";
 
 type Options = Partial<Omit<EnvoyConfigOptions, "gatewayPort" | "adminPort" | "pods" | "filter">> & {
   /** More of the filter's own configuration. */

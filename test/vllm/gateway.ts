@@ -6,7 +6,8 @@ import { request } from "undici";
 import { stringify } from "yaml";
 import { built } from "../../agent/package-root.js";
 import { envoyConfig } from "../../demo/envoy-config.js";
-import { freePorts, type Running, startAgent, startEnvoy, waitFor } from "../../demo/processes.js";
+import { freePorts } from "../../demo/ports.js";
+import { type Running, startAgent, startEnvoy, waitFor } from "../../demo/processes.js";
 import { type Engine, MODEL_NAME } from "./engine.js";
 
 /** Ready on a machine that is busy with importing torch. */

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { request } from "undici";
 import { packageRoot } from "../../agent/package-root.js";
-import { freePorts, startSidecar, waitFor } from "../../demo/processes.js";
+import { freePorts } from "../../demo/ports.js";
+import { startSidecar, waitFor } from "../../demo/processes.js";
 import { seeded } from "../../simulate/random.js";
 
 import { Engine } from "./engine.js";
