@@ -16,7 +16,8 @@ const DRAIN_MS_EACH = 0.15;
 const MAX_DRAIN_MS = 25;
 /** Load columns are sent no more often than this, ms; scrapes of many pods share a frame. */
 const LOADS_MS = 50;
-const HEARTBEAT_MS = 1000;
+/** Workers hear something at least this often, ms. */
+export const HEARTBEAT_MS = 1000;
 /** A subscriber with more than this waiting gets no deltas; when it has caught up it gets a snapshot. */
 const LAGGING_BYTES = 64 * 1024 * 1024;
 

@@ -1,5 +1,8 @@
 // Histograms of an Envoy: what was recorded between two readings.
-import { setTimeout } from "node:timers/promises";
+import { waitFor } from "../../demo/processes.js";
+
+/** Three merges, ms. */
+const MERGED_MS = 15_000;
 
 /** Samples by the bucket's lower bound, with its width; both in the histogram's unit, two significant digits. */
 export type Histogram = Map<number, { width: number; samples: number }>;
@@ -11,22 +14,24 @@ const size = (h: Histogram) => [...h.values()].reduce((sum, b) => sum + b.sample
  * five seconds. @throws when they do not come.
  */
 export async function histogramOf(adminPort: number, name: string, samples: number): Promise<Histogram> {
-  const deadline = Date.now() + 15_000;
-  for (;;) {
-    const text = await (
-      await fetch(`http://127.0.0.1:${adminPort}/stats?filter=${name}&histogram_buckets=detailed`)
-    ).text();
-    const totals = /totals=(.*)/.exec(text)?.[1] ?? "";
-    const found: Histogram = new Map(
-      [...totals.matchAll(/([^\s,]+),([^\s:]+):(\d+)/g)].map(([, at, width, n]) => [
-        Number(at),
-        { width: Number(width), samples: Number(n) },
-      ]),
-    );
-    if (size(found) >= samples) return found;
-    if (Date.now() > deadline) throw new Error(`Envoy has no ${samples} samples of ${name}: ${text}`);
-    await setTimeout(500);
-  }
+  let found: Histogram = new Map();
+  await waitFor(
+    `${samples} samples of ${name}`,
+    async () => {
+      const url = `http://127.0.0.1:${adminPort}/stats?filter=${name}&histogram_buckets=detailed`;
+      const totals = /totals=(.*)/.exec(await (await fetch(url)).text())?.[1] ?? "";
+      found = new Map(
+        [...totals.matchAll(/([^\s,]+),([^\s:]+):(\d+)/g)].map(([, at, width, n]) => [
+          Number(at),
+          { width: Number(width), samples: Number(n) },
+        ]),
+      );
+      return size(found) >= samples;
+    },
+    undefined,
+    MERGED_MS,
+  );
+  return found;
 }
 
 /** The value that a share (0–1) of what was recorded after `before` lies below, as if even within a bucket. */

@@ -4,6 +4,7 @@ import { loadPackageDefinition, Server, ServerCredentials, type ServerDuplexStre
 import { loadSync } from "@grpc/proto-loader";
 import type { Decision } from "../../agent/decisions/record.js";
 import { packageRoot } from "../../agent/package-root.js";
+import { HEARTBEAT_MS } from "../../agent/table/publisher.js";
 import { SharedLoad } from "../../agent/table/shared-load.js";
 import type { Wire } from "../../agent/wire.js";
 import { chatml, policy } from "../wasm/table.js";
@@ -13,8 +14,6 @@ interface Frame {
   data: Uint8Array;
 }
 
-/** As agent/table/publisher.ts has it, ms. */
-const HEARTBEAT_MS = 1000;
 /** Tokens of a KV block: one byte a token and one KV block a text block. */
 const BLOCK = 128;
 

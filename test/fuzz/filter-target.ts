@@ -2,9 +2,9 @@
 // requests in all shapes, their callbacks interleaved at random and ended anywhere, an agent that comes and goes, and in
 // two thirds of the lives a host whose calls fail now and then with any status of the ABI.
 
-import { CONTINUE, type Headers, Host, Process, type Request, STOP } from "../wasm/host.js";
+import { CONTINUE, DESTINATION, type Headers, Host, Process, type Request, STOP } from "../wasm/host.js";
 import type { History } from "./agent-history.js";
-import { ANSWER, DESTINATION, FORGED, HostileTraffic, LONG_BODY, PATHS } from "./hostile-traffic.js";
+import { ANSWER, FORGED, HostileTraffic, LONG_BODY, PATHS } from "./hostile-traffic.js";
 import { Random } from "./random.js";
 import { Fault, printable, type Target } from "./target.js";
 

@@ -3,10 +3,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { built, packageRoot } from "../../agent/package-root.js";
-import { CONTINUE, type Headers, Host, Process, type Request, STOP } from "../wasm/host.js";
+import { CONTINUE, DESTINATION, type Headers, Host, Process, type Request, STOP } from "../wasm/host.js";
 import { renderChatml, TestAgent } from "../wasm/table.js";
 
-const DESTINATION = "x-gateway-destination-endpoint";
 const NOT_FOUND = 1;
 const CAS_MISMATCH = 8;
 /** Statuses of proxy-wasm 0.2.1 other than Ok. */

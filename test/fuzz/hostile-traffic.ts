@@ -1,5 +1,5 @@
 // Requests as clients send them, well and badly: headers and bodies for the filter's fuzz target.
-import type { Headers } from "../wasm/host.js";
+import { DESTINATION, type Headers } from "../wasm/host.js";
 import { chatml } from "../wasm/table.js";
 import type { Probe } from "./agent-history.js";
 import { BodyWriter } from "./body-writer.js";
@@ -7,7 +7,6 @@ import type { Random } from "./random.js";
 
 const encode = new TextEncoder();
 
-export const DESTINATION = "x-gateway-destination-endpoint";
 /** What a client would like its request to go to. */
 export const FORGED = "6.6.6.6:1";
 export const PATHS = [

@@ -2,13 +2,12 @@
 // worker's life: it is fed frames of a recorded agent in order, out of order, twice, not at all, cut, with flipped bits,
 // and frames with a good checksum over random content. A model of the protocol (apply what follows, leave the rest)
 // says which state the worker must be in; a request says which one it is in.
-import { Host, type Request } from "../wasm/host.js";
+import { DESTINATION, Host, type Request } from "../wasm/host.js";
 import { type History, KIND, kindOf, Sealer, sequenceOf } from "./agent-history.js";
 import { Random } from "./random.js";
 import { Fault, printable, type Target } from "./target.js";
 
 const ROUNDS = 150;
-const DESTINATION = "x-gateway-destination-endpoint";
 const HEAD = 48;
 const TABLE_MIB = 8;
 /** Masks of all set ids, two words each, and what aligning a region costs. */

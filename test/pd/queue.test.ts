@@ -1,8 +1,8 @@
 // Requests that waited in the gateway's queue and are split when there is room, under the strict mock host.
 import { describe, expect, test } from "vitest";
-import { STOP } from "../wasm/host.js";
+import { DESTINATION, STOP } from "../wasm/host.js";
 import { chat } from "../wasm/table.js";
-import { bodyOf, DESTINATION, good, long, NOTHING, parameters, send, split, underWay } from "./split-host.js";
+import { bodyOf, good, long, NOTHING, parameters, send, split, underWay } from "./split-host.js";
 
 /** Two decode pods that take one request each at a time, and two prefill pods. */
 async function queueing(ttl = "30s") {

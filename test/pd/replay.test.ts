@@ -9,9 +9,9 @@ import { DecisionsSchema, type ReplayDecision } from "../../agent/schemas/decisi
 import type { DisaggregationProgram, Role } from "../../agent/wire.js";
 import { seededRandom } from "../../simulate/random.js";
 import { DecisionRecorder } from "../wasm/decision-recorder.js";
-import { Host, type Request } from "../wasm/host.js";
+import { DESTINATION, Host, type Request } from "../wasm/host.js";
 import { chat, renderChatml, schedulingOf, TestAgent } from "../wasm/table.js";
-import { DESTINATION, good, PREFILL_PODS, send, split, splitting } from "./split-host.js";
+import { good, PREFILL_PODS, send, split, splitting } from "./split-host.js";
 
 const plugins = (...types: string[]) => types.map((pluginRef) => ({ pluginRef }));
 /** A configuration with a prefill profile of these plugins. */

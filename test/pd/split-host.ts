@@ -3,7 +3,6 @@ import type { DisaggregationProgram, PodRow } from "../../agent/wire.js";
 import { type Headers, Host, Process, type Request } from "../wasm/host.js";
 import { TestAgent } from "../wasm/table.js";
 
-export const DESTINATION = "x-gateway-destination-endpoint";
 export const splitting: DisaggregationProgram = {
   mode: "always",
   by: "gateway",

@@ -1,12 +1,11 @@
 // Prefill on another pod, under the strict mock host: every way a split goes, and what it leaves behind.
 import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
-import { CONTINUE, STOP } from "../wasm/host.js";
+import { CONTINUE, DESTINATION, STOP } from "../wasm/host.js";
 import { chat } from "../wasm/table.js";
 import {
   bodyOf,
   DECODE_PODS,
-  DESTINATION,
   good,
   long,
   NOTHING,

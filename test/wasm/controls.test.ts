@@ -2,11 +2,10 @@
 import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import type { Callers, RuleInput } from "../../agent/policy/request-rules.js";
-import { type Headers, Host, type Request, STOP } from "./host.js";
+import { DESTINATION, type Headers, Host, type Request, STOP } from "./host.js";
 import { chat, renderChatml, TestAgent } from "./table.js";
 
 const configuration = { debugHeaders: "trusted" };
-const DESTINATION = "x-gateway-destination-endpoint";
 const TIMEOUT = "x-envoy-upstream-rq-timeout-ms";
 const RETRIES = "x-envoy-max-retries";
 const words = (seed: string, bytes = 4000) =>

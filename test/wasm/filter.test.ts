@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { COUNTERS } from "../../agent/table/gateway-reports.js";
-import { CONTINUE, Host, Process, STOP } from "./host.js";
+import { CONTINUE, DESTINATION, Host, Process, STOP } from "./host.js";
 import { policy, renderChatml, schedulingOf, TestAgent } from "./table.js";
 
 const configuration = { debugHeaders: "all" };
@@ -10,8 +10,6 @@ const chat = (...contents: string[]) => ({
   model: "m",
   messages: contents.map((content, i) => ({ role: i % 2 ? "assistant" : "user", content })),
 });
-const DESTINATION = "x-gateway-destination-endpoint";
-
 async function gateway(pods = 3) {
   const agent = await TestAgent.create(pods);
   const host = new Host({ configuration });

@@ -11,6 +11,8 @@ export const OK = 0;
 export const NOT_FOUND = 1;
 export const CONTINUE = 0;
 export const STOP = 1;
+/** The header that carries the choice. */
+export const DESTINATION = "x-gateway-destination-endpoint";
 
 type Exports = Record<string, (...args: number[]) => number> & { memory: WebAssembly.Memory };
 export type Headers = [string, string][];

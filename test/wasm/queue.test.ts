@@ -2,11 +2,10 @@
 import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import type { RuleInput } from "../../agent/policy/request-rules.js";
-import { CONTINUE, type Headers, Host, Process, type Request, STOP } from "./host.js";
+import { CONTINUE, DESTINATION, type Headers, Host, Process, type Request, STOP } from "./host.js";
 import { chat, renderChatml, TestAgent } from "./table.js";
 
 const configuration = { debugHeaders: "none" };
-const DESTINATION = "x-gateway-destination-endpoint";
 const REASON = "x-llm-d-request-dropped-reason";
 const sha = (text: string) => createHash("sha256").update(text).digest("hex");
 const callers = { tokens: [sha("t")] };

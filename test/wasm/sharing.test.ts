@@ -3,10 +3,9 @@ import { afterEach, expect, test } from "vitest";
 import { SharedLoad } from "../../agent/table/shared-load.js";
 import type { Share } from "../../agent/wire.js";
 import { waitFor } from "../../demo/processes.js";
-import { Host, type Request } from "./host.js";
+import { DESTINATION, Host, type Request } from "./host.js";
 import { chat, TestAgent } from "./table.js";
 
-const DESTINATION = "x-gateway-destination-endpoint";
 const pod = (r: Request) => r.header(DESTINATION)!.split(",")[0]!;
 let shared: SharedLoad | null = null;
 afterEach(() => shared?.stop());

@@ -3,10 +3,9 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { KIND, kindOf, Sealer } from "../fuzz/agent-history.js";
 import { Random } from "../fuzz/random.js";
 import { digestOf, readFrames } from "../vectors/reference.js";
-import { Host } from "./host.js";
+import { DESTINATION, Host } from "./host.js";
 import { renderChatml, TestAgent } from "./table.js";
 
-const DESTINATION = "x-gateway-destination-endpoint";
 const HEAD = 48;
 const MIB = 1_048_576;
 const BODY = {

@@ -1,9 +1,8 @@
 // How often a VM ticks, and what the first request after a quiet time is decided by.
 import { describe, expect, test } from "vitest";
-import { Host, Process } from "./host.js";
+import { DESTINATION, Host, Process } from "./host.js";
 import { TestAgent } from "./table.js";
 
-const DESTINATION = "x-gateway-destination-endpoint";
 const long = (text: string) => ({ model: "m", messages: [{ role: "user", content: text.repeat(2000) }] });
 
 /** Ticks for `ms`, each as far from the last as the VM asked for; the agent is heard every 100 ms. */
@@ -30,6 +29,18 @@ describe("a VM", () => {
     pass(host, agent, 3000);
     expect(host.tickMs).toBe(5);
     request.end();
+    pass(host, agent, 800);
+    expect(host.tickMs).toBe(5);
+    pass(host, agent, 500);
+    expect(host.tickMs).toBe(50);
+  });
+
+  test("ticks each 5 ms for a second after a request that no tick saw", async () => {
+    const agent = await TestAgent.create();
+    const host = new Host();
+    host.receive(agent.snapshot());
+    pass(host, agent, 900);
+    host.chat(long("a")).end();
     pass(host, agent, 800);
     expect(host.tickMs).toBe(5);
     pass(host, agent, 500);

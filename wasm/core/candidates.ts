@@ -4,7 +4,6 @@ import { MAX_PODS } from "../shared/pods-layout";
 const list: usize = memory.data(MAX_PODS << 1, 64);
 const kept: usize = memory.data(MAX_PODS << 1, 64);
 const places: usize = memory.data(MAX_PODS << 1, 64); // place + 1 of a pod, 0 = not in the list
-memory.fill(places, 0, MAX_PODS << 1);
 
 /** Marks of the places: which to keep. */
 const marks: usize = memory.data(MAX_PODS, 64);

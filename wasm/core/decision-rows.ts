@@ -23,7 +23,6 @@ import {
   podPendingRequests,
   podPendingTokens,
   podRequests,
-  podsClearForeign,
   podSetCounts,
   podSetHeadStart,
   podSetTokens,
@@ -151,7 +150,6 @@ export function rowsEnd(p: usize, n: u32, first: u32, rows: u32, columns: u32): 
  */
 export function rowsRead(p: usize, first: u32, rows: u32, columns: u32, flags: u8, owner: u64, time: u64): bool {
   podsClear();
-  podsClearForeign();
   recencyClear();
   sessionsClear();
   if (!readPods(p, first, rows, columns, time) || !readColumns(p, first, rows, columns, flags, time)) return false;

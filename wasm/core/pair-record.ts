@@ -24,6 +24,7 @@ import {
   PAIR_TOKENS_PER_SECOND,
   PAIR_WORK,
 } from "../shared/decision-layout";
+import { ROLE_PREFILL } from "../shared/pods-layout";
 import { ROW_MAX, rowBytes, rowsEnd, rowsRead, rowWrite, turnsTake } from "./decision-rows";
 import { splitFormula, splitMode, splitStallWeight, splitTokensPerSecond } from "./disaggregation";
 import {
@@ -38,7 +39,7 @@ import {
 import { factsRead, recordEnd, REPLAY_CUT, REPLAY_DAMAGED, REPLAYED } from "./pick-record";
 import { CANDIDATES } from "./pickers";
 import { columnsFresh } from "./pod-columns";
-import { podHigh, podModel, podPrefills, podReady } from "./pods";
+import { podHigh, podPrefills, podReady, podServes } from "./pods";
 import { loadTtlMs } from "./policy";
 import { factsBegin, session } from "./request-facts";
 import { sessionPod } from "./session-table";
@@ -84,7 +85,7 @@ export function pairRecord(
   }
   let cut = false;
   for (let pod: u32 = 0; pod < podHigh; pod++) {
-    if (!podReady(pod) || !podPrefills(pod) || podModel(pod) != model || among(decodes, count, pod)) continue;
+    if (!podReady(pod) || !podServes(pod, ROLE_PREFILL, model) || among(decodes, count, pod)) continue;
     if (rows == DECISION_MAX_ROWS) {
       cut = true;
       break;

@@ -4,7 +4,7 @@ import { DECISION_HEAD_BYTES, DECISION_ROW_BYTES, PAIR_HEAD_BYTES } from "../sha
 import { HEAD_BYTES, HEAD_KIND, KIND_PODS, KIND_POLICY, MAX_PAYLOAD } from "../shared/frame-layout";
 import { matchClear, matchPut } from "./matched-pods";
 import { pairAgain, splitsAgain } from "./pair-record";
-import { ANY_MODEL, pick, pickCommit, pickPassed, pickSharing } from "./pick";
+import { pick, pickCommit, pickPassed, pickSharing } from "./pick";
 import { aloneCost, pairCost, pairDecode, pairPodCost, prefillPicked, prefillsPicked } from "./pick-pair";
 import { pickAgain, REPLAY_DAMAGED } from "./pick-record";
 import { pickCost, pickCount, picked } from "./pickers";
@@ -16,7 +16,7 @@ import {
   podRequests,
   podSetTokens,
 } from "./pod-counts";
-import { podHigh, podObserveRate, podSetLoad, podsRead } from "./pods";
+import { ANY_MODEL, podHigh, podObserveRate, podSetLoad, podsRead } from "./pods";
 import { policyRead } from "./policy";
 import { programTake, programValid } from "./program";
 import { factsSet, nowNs, promptTokens } from "./request-facts";

@@ -2,7 +2,7 @@
 // predicted time, or, where the policy has a profile for prefill pods, by that. Pure, like pick.ts, whose candidates it
 // starts from.
 import { SPLIT_ALWAYS, SPLIT_NONE } from "../shared/disaggregation-layout";
-import { MAX_PODS } from "../shared/pods-layout";
+import { MAX_PODS, ROLE_PREFILL } from "../shared/pods-layout";
 import { NO_PROFILE } from "../shared/program-layout";
 import {
   splitMode,
@@ -14,8 +14,8 @@ import {
 import { matchTokens } from "./matched-pods";
 import { pickPrefill, pickTouch } from "./pick";
 import { pickCost, picked, rendezvousHash, tieCost } from "./pickers";
-import { podHeadStart, podPending, podPendingRequests, podRequests } from "./pod-counts";
-import { podHigh, podKnown, podModel, podOut, podPrefills, podRate, podReady, podRunning } from "./pods";
+import { podPending, podPendingRequests, podRequests, podWaitLeft } from "./pod-counts";
+import { podHigh, podOut, podRate, podReady, podRunning, podServes } from "./pods";
 import { prefillProfile } from "./program";
 import { spread } from "./request-facts";
 import { prefillWork } from "./warm-until-busy";
@@ -67,13 +67,8 @@ export function prefillPicked(i: u32): u32 {
 function queueSeconds(i: u32, own: f64, nowNs: u64): f64 {
   const requests = podPendingRequests(i);
   if (own > 0 && requests <= 1) return 0;
-  let wait = max(podPending(i) - own, 0) / podRate(i);
-  const since = podHeadStart(i);
-  if (since && wait > 0) {
-    const head = wait / <f64>max(own > 0 ? requests - 1 : requests, 1);
-    wait -= min(<f64>(nowNs - since) / 1e9, head);
-  }
-  return wait;
+  const wait = max(podPending(i) - own, 0) / podRate(i);
+  return podWaitLeft(i, wait, own > 0 ? requests - 1 : requests, nowNs);
 }
 
 // @ts-ignore: decorator
@@ -165,8 +160,7 @@ function prefillsByProfile(model: u32, promptTokens: f64, local: u32, nowNs: u64
 /** The prefill pods that are predicted to be done first. */
 function prefillsByTime(model: u32, promptTokens: f64, local: u32, nowNs: u64): void {
   for (let i: u32 = 0; i < podHigh; i++) {
-    const usable =
-      podKnown(i) && podReady(i) && podPrefills(i) && podModel(i) == model && i != local && !podOut(i, nowNs);
+    const usable = podReady(i) && podServes(i, ROLE_PREFILL, model) && i != local && !podOut(i, nowNs);
     if (usable) prefillsReady = true;
     store<f64>(costs + (<usize>i << 3), usable ? prefillCost(i, promptTokens, nowNs) : f64.MAX_VALUE);
   }

@@ -24,19 +24,10 @@ import {
 } from "../shared/decision-layout";
 import { MAX_COLUMNS, MAX_HEADERS } from "../shared/program-layout";
 import { ANY_ADAPTER, ROW_MAX, rowsEnd, rowsRead, rowWrite, turnsTake } from "./decision-rows";
-import {
-  ANY_MODEL,
-  pick,
-  pickCandidates,
-  pickPassed,
-  pickProfile,
-  pickSharing,
-  pickStoodIn,
-  sharingSlow,
-} from "./pick";
+import { pick, pickCandidates, pickPassed, pickProfile, pickSharing, pickStoodIn, sharingSlow } from "./pick";
 import { pickCost, pickCount, picked } from "./pickers";
 import { columnsEver, columnsFresh } from "./pod-columns";
-import { podHigh, podModel, podReady, podRole } from "./pods";
+import { ANY_MODEL, podHigh, podReady, podServes } from "./pods";
 import { loadTtlMs } from "./policy";
 import { profileRoles } from "./program";
 import {
@@ -86,7 +77,7 @@ export function pickRecord(p: usize, at: u32, model: u32): u32 {
   }
   let cut = false;
   for (let pod: u32 = 0; pod < podHigh; pod++) {
-    if (!podReady(pod) || (podRole(pod) & roles) == 0 || (model != ANY_MODEL && podModel(pod) != model)) continue;
+    if (!podReady(pod) || !podServes(pod, roles, model)) continue;
     if (isPicked(pod)) continue;
     if (rows == DECISION_MAX_ROWS) {
       cut = true;

@@ -15,7 +15,7 @@ import {
   randomOrder,
   weightedRandom,
 } from "./pickers";
-import { podAddressHash, podHigh, podKnown, podModel, podOut, podReady, podRole } from "./pods";
+import { podAddressHash, podHigh, podKnown, podOut, podReady, podServes } from "./pods";
 import {
   handler,
   mainProfile,
@@ -33,11 +33,6 @@ import { ALL, COLD, touch } from "./recency";
 import { factsBegin, headerHash, perPodRate, session, spread } from "./request-facts";
 import { sessionPut } from "./session-table";
 import { keepWarm } from "./token-aware";
-
-/** No model restricts the choice. */
-// @ts-ignore: decorator
-@inline
-export const ANY_MODEL: u32 = 0xffffffff;
 
 /** Pods that were considered and that passed the filters. */
 export let pickCandidates: u32 = 0;
@@ -152,21 +147,15 @@ function gather(roles: u32, model: u32, nowNs: u64): void {
   candidatesClear();
   pickCandidates = 0;
   for (let i: u32 = 0; i < podHigh; i++) {
-    if (!podKnown(i) || !serves(i, roles, model)) continue;
+    if (!podKnown(i) || !podServes(i, roles, model)) continue;
     pickCandidates++;
     if (podReady(i) && !podOut(i, nowNs)) candidateAdd(i);
   }
   if (candidateCount) return;
   // When every pod was left out, the fault is not theirs: then all count again.
   for (let i: u32 = 0; i < podHigh; i++) {
-    if (podReady(i) && serves(i, roles, model)) candidateAdd(i);
+    if (podReady(i) && podServes(i, roles, model)) candidateAdd(i);
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function serves(pod: u32, roles: u32, model: u32): bool {
-  return (podRole(pod) & roles) != 0 && (model == ANY_MODEL || podModel(pod) == model);
 }
 
 /** The scorer of a profile that has one alone, else 0. */

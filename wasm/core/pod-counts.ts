@@ -2,12 +2,7 @@
 import { MAX_PODS } from "../shared/pods-layout";
 import { podRow, Row } from "./pod-rows";
 
-/** Forgets the process's own counts. */
-export function countsClear(): void {
-  for (let slot: u32 = 0; slot < MAX_PODS; slot++) countsForget(slot);
-}
-
-/** Forgets those of one slot. */
+/** Forgets the process's own counts of a slot. */
 export function countsForget(slot: u32): void {
   store<u32>(podRow(slot), 0, Row.Requests);
   store<f64>(podRow(slot), 0, Row.Pending);
@@ -45,6 +40,14 @@ export function podPendingRequests(i: u32): u32 {
 @inline
 export function podHeadStart(i: u32): u64 {
   return load<u64>(podRow(i), Row.HeadStart);
+}
+/** What is left of the `wait` seconds that the prefills of `requests` take pod `i`: the first has been at work for a while. */
+// @ts-ignore: decorator
+@inline
+export function podWaitLeft(i: u32, wait: f64, requests: u32, nowNs: u64): f64 {
+  const since = podHeadStart(i);
+  if (wait <= 0 || !since) return wait;
+  return wait - min(<f64>(nowNs - since) / 1e9, wait / <f64>max(requests, 1));
 }
 export function podSetTokens(i: u32, tokens: f64): void {
   store<f64>(podRow(i), tokens, Row.PendingTokens);

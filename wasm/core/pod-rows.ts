@@ -49,7 +49,12 @@ export const enum Row {
 // @ts-ignore: decorator
 @inline
 const ROW_SHIFT: u32 = 7;
+/** Zeroed; where it lies the compiler knows. */
 const rows: usize = memory.data(MAX_PODS << ROW_SHIFT, 64);
+
+export function podRowsClear(): void {
+  memory.fill(rows, 0, MAX_PODS << ROW_SHIFT);
+}
 
 /** Address of the row of pod `i`. */
 // @ts-ignore: decorator

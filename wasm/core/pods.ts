@@ -1,8 +1,15 @@
 // What the table says of the pods, filled from its sections; pod-counts.ts has what is under way.
 import { fnv64 } from "../shared/fnv";
-import { AGE_NEVER, LOAD_ROW_BYTES, MAX_PODS, POD_ROW_BYTES, ROLE_DECODE, ROLE_PREFILL } from "../shared/pods-layout";
-import { countsClear, countsForget } from "./pod-counts";
-import { podRow, Row } from "./pod-rows";
+import {
+  AGE_NEVER,
+  LOAD_ROW_BYTES,
+  MAX_PODS,
+  POD_ROW_BYTES,
+  ROLE_DECODE,
+  ROLE_PREFILL,
+} from "../shared/pods-layout";
+import { countsForget } from "./pod-counts";
+import { podRow, podRowsClear, Row } from "./pod-rows";
 
 // @ts-ignore: decorator
 @inline
@@ -12,7 +19,12 @@ const blockTokens: usize = heap.alloc(MAX_PODS << 2);
 const names: usize = heap.alloc(<usize>MAX_PODS * NAME_BYTES);
 const nameSizes: usize = heap.alloc(MAX_PODS);
 const addresses: usize = heap.alloc(<usize>MAX_PODS * NAME_BYTES);
-const addressSizes: usize = heap.alloc(MAX_PODS);
+const addressSizes: usize = memory.data(MAX_PODS);
+
+/** In the place of a model: none restricts the choice. */
+// @ts-ignore: decorator
+@inline
+export const ANY_MODEL: u32 = 0xffffffff;
 
 /** One more than the highest known slot. */
 export let podHigh: u32 = 0;
@@ -23,11 +35,9 @@ export let podsApproximate: u32 = 0;
 /** Changes whenever a slot may have become another pod's. */
 export let podsVersion: u32 = 0;
 
-/** Clears all rows; for the first use and for a new agent. */
+/** Forgets all that is known of pods and what is under way on them. */
 export function podsClear(): void {
-  flagsClear();
-  countsClear();
-  for (let i: u32 = 0; i < MAX_PODS; i++) podSetOut(i, 0);
+  podRowsClear();
   memory.fill(addressSizes, 0, MAX_PODS);
   podHigh = 0;
   podsReady = 0;
@@ -50,7 +60,7 @@ export function podsRead(p: usize, n: u32, nowNs: u64): bool {
     at += POD_ROW_BYTES + ((text + 7) & ~7);
     if (at > end) return false;
   }
-  flagsClear();
+  for (let i: u32 = 0; i < MAX_PODS; i++) store<u8>(podRow(i), 0, Row.Flags);
   podHigh = 0;
   podsApproximate = 0;
   podsVersion++;
@@ -111,10 +121,6 @@ export function podSetLoad(slot: u32, waiting: u32, running: u32, usage: u32, ag
   store<u64>(podRow(slot), nowNs, Row.LoadRead);
 }
 
-function flagsClear(): void {
-  for (let i: u32 = 0; i < MAX_PODS; i++) store<u8>(podRow(i), 0, Row.Flags);
-}
-
 function countReady(): void {
   podsReady = 0;
   for (let i: u32 = 0; i < podHigh; i++) {
@@ -164,11 +170,6 @@ export function podHidden(i: u32): bool {
 export function podsShow(): void {
   for (let i: u32 = 0; i < podHigh; i++) store<u8>(podRow(i), load<u8>(podRow(i), Row.Flags) & 3, Row.Flags);
 }
-// @ts-ignore: decorator
-@inline
-export function podDecodes(i: u32): bool {
-  return (load<u8>(podRow(i), Row.Roles) & ROLE_DECODE) != 0;
-}
 /** Roles of a pod, bits. */
 // @ts-ignore: decorator
 @inline
@@ -184,6 +185,12 @@ export function podPrefills(i: u32): bool {
 @inline
 export function podModel(i: u32): u32 {
   return load<u16>(podRow(i), Row.Model);
+}
+/** Whether a pod has one of the roles and the model (or ANY_MODEL), ready or not. */
+// @ts-ignore: decorator
+@inline
+export function podServes(i: u32, roles: u32, model: u32): bool {
+  return (podRole(i) & roles) != 0 && (model == ANY_MODEL || podModel(i) == model);
 }
 // @ts-ignore: decorator
 @inline
@@ -215,8 +222,7 @@ export function podUsage(i: u32): f64 {
 /** Whether the load is younger than `ttlMs`. */
 export function podLoadFresh(i: u32, nowNs: u64, ttlMs: u32): bool {
   const age = load<u32>(podRow(i), Row.LoadAge);
-  if (age == AGE_NEVER) return false;
-  if (age > ttlMs) return false;
+  if (age == AGE_NEVER || age > ttlMs) return false;
   return nowNs - load<u64>(podRow(i), Row.LoadRead) < (<u64>(ttlMs - age) + 1) * 1000000;
 }
 /** How much faster than the table says the pods are, as this worker has seen; one figure for all pods. */
@@ -273,5 +279,3 @@ export function podOut(i: u32, nowNs: u64): bool {
 export function podSetOut(i: u32, untilNs: u64): void {
   store<u64>(podRow(i), untilNs, Row.OutUntil);
 }
-
-podsClear();

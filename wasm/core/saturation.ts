@@ -1,7 +1,13 @@
 // How full the pods are: the two detectors of the llm-d router's catalogue. A pool at 1 or more is saturated.
-import { CONCURRENCY_HYBRID, CONCURRENCY_TOKENS, DETECTOR_CONCURRENCY, DETECTOR_NONE } from "../shared/rules-layout";
+import { ROLE_DECODE } from "../shared/pods-layout";
+import {
+  CONCURRENCY_HYBRID,
+  CONCURRENCY_TOKENS,
+  DETECTOR_CONCURRENCY,
+  DETECTOR_NONE,
+} from "../shared/rules-layout";
 import { podPendingTokens, podRequests } from "./pod-counts";
-import { podDecodes, podHide, podHigh, podKnown, podLoadFresh, podModel, podReady, podUsage, podWaiting } from "./pods";
+import { podHide, podHigh, podLoadFresh, podReady, podServes, podUsage, podWaiting } from "./pods";
 import { loadTtlMs } from "./policy";
 import {
   concurrencyMode,
@@ -17,7 +23,7 @@ import {
 export let everyPodFull: bool = false;
 
 /**
- * Saturation of the ready pods of `model` (0xffffffff: of all). Utilization: the mean over pods of
+ * Saturation of the ready pods of `model` (ANY_MODEL: of all). Utilization: the mean over pods of
  * max(waiting / threshold, KV usage / threshold); pods whose load columns are too old to use count for nothing (llm-d
  * counts them as full, which stops a fleet whose scrapes fail). Concurrency: what is in flight / what may be, in
  * requests, uncached prompt tokens without a first token, or the greater of both. 0 when nothing is known.
@@ -69,7 +75,7 @@ export function hideFullPods(model: u32, nowNs: u64): bool {
 // @ts-ignore: decorator
 @inline
 function serves(i: u32, model: u32): bool {
-  return podKnown(i) && podReady(i) && podDecodes(i) && (model == 0xffffffff || podModel(i) == model);
+  return podReady(i) && podServes(i, ROLE_DECODE, model);
 }
 
 /** Load of one pod, full at 1; -1 when it is not known. */

@@ -2,7 +2,7 @@
 import { candidate, candidateCount, setValue } from "./candidates";
 import { fresh } from "./load-scores";
 import { matchTokens } from "./matched-pods";
-import { podHeadStart, podPending, podPendingRequests, podRequests } from "./pod-counts";
+import { podPending, podPendingRequests, podRequests, podWaitLeft } from "./pod-counts";
 import { podCapacity, podRate, podRunning, podUsage } from "./pods";
 import { nowNs, perPodRate, promptTokens } from "./request-facts";
 
@@ -61,17 +61,12 @@ export function warmCosts(): f64 {
 function warmUntilBusy(i: u32): f64 {
   const cached = min(<f64>matchTokens(i), promptTokens);
   const uncached = max(promptTokens - cached, 1);
-  const rate = podRate(i);
   const running = max(podRunning(i), podRequests(i) - min(podRequests(i), podPendingRequests(i)));
   const context = fresh(i) ? podUsage(i) * <f64>podCapacity(i) : 0;
   const slow = 1 + DECODE_SLOWDOWN * <f64>running + CONTEXT_SLOWDOWN * context;
-  const seconds = slow / rate; // of a token
+  const seconds = slow / podRate(i); // of a token
   const own = prefillWork(cached, uncached) * seconds;
-  let wait = podPending(i) * seconds;
-  if (wait > 0 && podHeadStart(i)) {
-    const head = wait / <f64>max(podPendingRequests(i), 1);
-    wait -= min(<f64>(nowNs - podHeadStart(i)) / 1e9, head);
-  }
+  const wait = podWaitLeft(i, podPending(i) * seconds, podPendingRequests(i), nowNs);
   const g = MISS_WEIGHT + MISS_WEIGHT_BUSY * min(8, perPodRate * wait);
   return wait + g * own;
 }

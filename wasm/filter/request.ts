@@ -7,7 +7,7 @@ import {
   modelFind,
   modelsKnown,
 } from "../core/models";
-import { ANY_MODEL } from "../core/pick";
+import { ANY_MODEL } from "../core/pods";
 import { bodyRead, isolated, reservedAction } from "../core/policy";
 import { outLen } from "../core/render";
 import { ruleAny, ruleFlags } from "../core/request-rules";

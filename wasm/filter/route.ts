@@ -2,10 +2,10 @@
 import { matchBlocks, matchRestore, matchTokens, matchWeigh } from "../core/matched-pods";
 import { foundRoot } from "../core/models";
 import { timeOps } from "../core/op-times";
-import { ANY_MODEL, pick, pickCandidates, pickCommit, pickPassed } from "../core/pick";
+import { pick, pickCandidates, pickCommit, pickPassed } from "../core/pick";
 import { picked } from "../core/pickers";
 import { podPendingRequests } from "../core/pod-counts";
-import { podsReady, podsShow } from "../core/pods";
+import { ANY_MODEL, podsReady, podsShow } from "../core/pods";
 import { headerCount, headerName, headerNameSize } from "../core/program";
 import { factsHeader, factsSet } from "../core/request-facts";
 import { ruleFlags } from "../core/request-rules";

@@ -149,7 +149,10 @@ let freeHead: u32 = 0;
 const ids: usize = heap.alloc(ID_SLOTS << 3);
 memory.fill(ids, 0, ID_SLOTS << 3);
 
-/** Requests under way in this VM that hold their headers. */
+/** Requests under way in this VM. */
+export let streamsLive: u32 = 0;
+
+/** Those that hold their headers. */
 export let streamsWaiting: u32 = 0;
 
 /** Those that the host is to be asked about again. */
@@ -231,9 +234,6 @@ export function streamFind(id: u32): Stream | null {
   }
   return null;
 }
-
-/** Requests under way. */
-export let streamsLive: u32 = 0;
 
 /** Whether there was ever a request. */
 export function streamsEver(): bool {

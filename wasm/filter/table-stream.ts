@@ -1,8 +1,8 @@
 // The stream from the agent: opened from the tick, reopened with jitter after a close, one frame a message. The last
 // trusted table stays in use whatever happens to the stream.
+import { disaggregationRead } from "../core/disaggregation";
 import { modelsRead } from "../core/models";
 import { columnsRead } from "../core/pod-columns";
-import { disaggregationRead } from "../core/disaggregation";
 import { loadsRead, podsRead } from "../core/pods";
 import { policyRead, staleMs } from "../core/policy";
 import { rulesRead } from "../core/request-rules";
@@ -40,8 +40,8 @@ import { BUFFER_GRPC, LOG_ERROR, LOG_WARN, OK } from "./abi/types";
 import { agentCluster, authorization } from "./configuration";
 import { buffer, grpcOpen, grpcSend, log, random, resultAt, resultSize } from "./host";
 import { inflightBind } from "./inflight";
-import { foreignRead } from "./sharing";
 import { C_FRAMES, C_GAPS, C_OVER_LIMIT, count } from "./metrics";
+import { foreignRead } from "./sharing";
 import { paceRest } from "./tick-pace";
 
 const SERVICE = text("warmgate.v1.Table");
@@ -205,7 +205,7 @@ export function streamReceive(from: u32, size: u32, nowNs: u64): void {
     return;
   }
   heardAt = nowNs;
-  paceRest();
+  paceRest(nowNs);
   backoffMs = 100;
   resyncWanted = false;
   if (status == FRAME_SECTION) {

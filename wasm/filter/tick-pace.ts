@@ -18,8 +18,7 @@ const QUIET_MS: u32 = 50;
 const QUIET_AFTER_NS: u64 = 1000000000;
 
 let quiet: bool = false;
-let quietDue: bool = false;
-/** When a request was under way last, by the ticks. */
+/** The last tick with a request under way, or the first after one came; 0 until then. */
 let busyNs: u64 = 0;
 
 /** Begins to tick; false when the host refuses. */
@@ -31,22 +30,20 @@ export function paceBegin(): bool {
 /** From the tick. */
 export function paceTick(t: u64): void {
   if (streamsLive || !busyNs) busyNs = t;
-  quietDue = !quiet && t - busyNs >= QUIET_AFTER_NS;
 }
 
 /**
  * Slows the ticks down when that is due. From any callback but the tick: Envoy destroys the timer that a new period
  * replaces, and with it the function that is running (Wasm::setTimerPeriod).
  */
-export function paceRest(): void {
-  if (!quietDue) return;
-  quietDue = false;
+export function paceRest(t: u64): void {
+  if (quiet || streamsLive || !busyNs || t - busyNs < QUIET_AFTER_NS) return;
   quiet = setTick(QUIET_MS) == OK;
 }
 
 /** A request comes: what other workers have under way is looked at now, the last tick may be long ago. */
 export function paceWake(): void {
-  quietDue = false;
+  busyNs = 0;
   if (!quiet) return;
   quiet = setTick(BUSY_MS) != OK;
   inflightTick(now(), workersServing() > 1);
