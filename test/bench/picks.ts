@@ -1,20 +1,18 @@
 // What a choice takes under each named profile: look-up and pick inside Envoy at half the load that the worker can carry,
 // and the same code in Node.
-import { setTimeout } from "node:timers/promises";
 import { NAMED_PROFILES } from "../../agent/policy/named-profiles.js";
-import type { Running } from "../../demo/processes.js";
 import { ascending, median, quantile } from "../../demo/quantile.js";
 import { PickTest } from "../wasm/pick-module.js";
 import { policy, schedulingOf } from "../wasm/table.js";
+import { type BenchGateway, startAnswering } from "./bench-gateway.js";
 import type { BenchBody } from "./bodies.js";
 import { histogramOf, histogramQuantile } from "./histogram.js";
 import { load } from "./load.js";
+import { say } from "./result.js";
 import { round1, round2 } from "./round.js";
 import type { TableServer } from "./table-server.js";
 
 const CONNECTIONS = 16;
-/** For its first ten seconds a worker takes all VMs for serving and asks what they did (wasm/filter/worker-roster.ts). */
-const NEW_WORKER_MS = 11_000;
 
 export interface PickRow {
   profile: string;
@@ -33,63 +31,68 @@ export interface PickRow {
 }
 
 interface PicksOptions {
-  server: TableServer;
+  gateway: BenchGateway;
+  podPorts: number[];
   bodies: BenchBody[];
   requests: Buffer[];
-  port: number;
-  adminPort: number;
+  /** Length of the measured half load. */
   seconds: number;
-  /** Starts the gateway with timed callbacks; it has its table when this resolves. */
-  start(): Promise<Running>;
-  say(line: string): void;
 }
 
 /** Measures every named profile, on an Envoy of its own: a histogram cannot be emptied. @throws when a request fails. */
 export async function measurePicks(o: PicksOptions): Promise<PickRow[]> {
-  const rows: PickRow[] = [];
-  for (const profile of Object.keys(NAMED_PROFILES)) {
-    o.server.wire.setPolicy({ ...policy, scheduling: schedulingOf({ profile }) });
-    o.server.publish();
-    const node = await inNode(o.server, o.bodies, 0);
-    const cold = await inNode(o.server, o.bodies, EVICTED_BYTES);
-    const envoy = await o.start();
-    try {
-      await setTimeout(NEW_WORKER_MS);
-      const full = await load(o.port, o.requests, CONNECTIONS, 2);
-      const rate = full.requests / full.seconds / 2;
-      const recorded = (requests: number) =>
-        Promise.all(
-          ["warmgate_pick_duration_ns", "warmgate_prompt_duration_ns"].map((name) =>
-            histogramOf(o.adminPort, name, requests),
-          ),
-        );
-      const [picksAtFull, promptsAtFull] = await recorded(full.requests);
-      const half = await load(o.port, o.requests, CONNECTIONS, o.seconds, rate);
-      for (const { failed, firstFailure } of [full, half])
-        if (failed) throw new Error(`${failed} requests failed (profile ${profile}): ${firstFailure}`);
-      const [picks, prompts] = await recorded(full.requests + half.requests);
-      const pickUs = (share: number) => round1(histogramQuantile(picks!, share, picksAtFull) / 1000);
-      const promptUs = (share: number) => round1(histogramQuantile(prompts!, share, promptsAtFull) / 1000);
-      const row = {
-        profile,
-        medianUs: pickUs(0.5),
-        p99Us: pickUs(0.99),
-        scanHashUs: promptUs(0.5),
-        scanHashP99Us: promptUs(0.99),
-        nodeUs: round2(median(node)),
-        nodeP99Us: round2(quantile(ascending(node), 0.99)),
-        nodeColdUs: round2(median(cold)),
-        rps: Math.round(half.requests / half.seconds),
-      };
-      rows.push(row);
-      o.say(
-        `${profile}: pick ${row.medianUs} µs, p99 ${row.p99Us}; scan and hash ${row.scanHashUs}, p99 ${row.scanHashP99Us}; in Node ${row.nodeUs}, p99 ${row.nodeP99Us}, cold ${row.nodeColdUs}`,
-      );
-    } finally {
-      await envoy.stop();
-    }
+  const stopPods = await startAnswering(o.podPorts);
+  try {
+    const rows: PickRow[] = [];
+    for (const profile of Object.keys(NAMED_PROFILES)) rows.push(await measureProfile(profile, o));
+    return rows;
+  } finally {
+    await stopPods();
   }
-  return rows;
+}
+
+async function measureProfile(profile: string, o: PicksOptions): Promise<PickRow> {
+  const { server, adminPort } = o.gateway;
+  server.wire.setPolicy({ ...policy, scheduling: schedulingOf({ profile }) });
+  server.publish();
+  const node = await inNode(server, o.bodies, 0);
+  const cold = await inNode(server, o.bodies, EVICTED_BYTES);
+  await o.gateway.start(true);
+  try {
+    const { port } = o.gateway.target("on");
+    const full = await load(port, o.requests, CONNECTIONS, 2);
+    const rate = full.requests / full.seconds / 2;
+    const recorded = (requests: number) =>
+      Promise.all(
+        ["warmgate_pick_duration_ns", "warmgate_prompt_duration_ns"].map((name) =>
+          histogramOf(adminPort, name, requests),
+        ),
+      );
+    const [picksAtFull, promptsAtFull] = await recorded(full.requests);
+    const half = await load(port, o.requests, CONNECTIONS, o.seconds, rate);
+    for (const { failed, firstFailure } of [full, half])
+      if (failed) throw new Error(`${failed} requests failed (profile ${profile}): ${firstFailure}`);
+    const [picks, prompts] = await recorded(full.requests + half.requests);
+    const pickUs = (share: number) => round1(histogramQuantile(picks!, share, picksAtFull) / 1000);
+    const promptUs = (share: number) => round1(histogramQuantile(prompts!, share, promptsAtFull) / 1000);
+    const row = {
+      profile,
+      medianUs: pickUs(0.5),
+      p99Us: pickUs(0.99),
+      scanHashUs: promptUs(0.5),
+      scanHashP99Us: promptUs(0.99),
+      nodeUs: round2(median(node)),
+      nodeP99Us: round2(quantile(ascending(node), 0.99)),
+      nodeColdUs: round2(median(cold)),
+      rps: Math.round(half.requests / half.seconds),
+    };
+    say(
+      `${profile}: pick ${row.medianUs} µs, p99 ${row.p99Us}; scan and hash ${row.scanHashUs}, p99 ${row.scanHashP99Us}; in Node ${row.nodeUs}, p99 ${row.nodeP99Us}, cold ${row.nodeColdUs}`,
+    );
+    return row;
+  } finally {
+    await o.gateway.stopEnvoy();
+  }
 }
 
 const PICKS = 20_000;

@@ -1,54 +1,68 @@
-// Interleaved rounds over the rows, with the worker's CPU time a request, and the statistics of the bench.
+// Interleaved rounds over listeners, with the worker's CPU time a request, and the statistics of the bench.
 import { ascending, median } from "../../demo/quantile.js";
-import { ROWS, type Row, workerCpuUs } from "./envoy.js";
+import { workerCpuUs } from "./envoy.js";
 import { load } from "./load.js";
 
 export const round1 = (v: number): number => Math.round(v * 10) / 10;
 export const round2 = (v: number): number => Math.round(v * 100) / 100;
 
-interface Rounds {
-  /** Worker CPU a request in µs, one value a round. */
-  cpuUs: Record<Row, number[]>;
-  /** Requests a second as the client saw them. */
-  rps: Record<Row, number[]>;
-  /** Share of the time that the worker was busy, 0–1. */
-  busy: Record<Row, number[]>;
-  latenciesUs: Record<Row, number[]>;
+/** A listener of an Envoy with one worker. */
+export interface Target {
+  pid: number;
+  port: number;
 }
 
-const perRow = <T>(): Record<Row, T[]> => ({ off: [], buffer: [], on: [] });
+/** What was measured of a target: one value a round, but for the latencies. */
+interface Measured {
+  /** Worker CPU a request in µs. */
+  cpuUs: number[];
+  /** Requests a second as the client saw them. */
+  rps: number[];
+  /** Share of the time that the worker was busy, 0–1. */
+  busy: number[];
+  latenciesUs: number[];
+}
 
 /**
- * Runs `rounds` rounds of `seconds` each over `rows`, their order reversed every other round, after a warm-up of a
+ * Runs `rounds` rounds of `seconds` each over all targets, their order reversed every other round, after a warm-up of a
  * second each. @throws when a request fails.
  */
-export async function rounds(
-  pid: number,
-  ports: Record<Row, number>,
+export async function rounds<Name extends string>(
+  targets: Record<Name, Target>,
   requests: Buffer[],
-  options: { connections: number; rounds: number; seconds: number; rows?: readonly Row[] },
-): Promise<Rounds> {
-  const rows = options.rows ?? ROWS;
-  const out: Rounds = { cpuUs: perRow(), rps: perRow(), busy: perRow(), latenciesUs: perRow() };
-  for (const row of rows) await load(ports[row], requests, options.connections, 1);
+  options: { connections: number; rounds: number; seconds: number },
+): Promise<Record<Name, Measured>> {
+  const names = Object.keys(targets) as Name[];
+  const out = {} as Record<Name, Measured>;
+  for (const name of names) {
+    out[name] = { cpuUs: [], rps: [], busy: [], latenciesUs: [] };
+    await load(targets[name].port, requests, options.connections, 1);
+  }
   for (let r = 0; r < options.rounds; r++) {
-    for (const row of r % 2 ? [...rows].reverse() : rows) {
+    for (const name of r % 2 ? names.toReversed() : names) {
+      const { pid, port } = targets[name];
       const before = workerCpuUs(pid);
-      const result = await load(ports[row], requests, options.connections, options.seconds);
+      const result = await load(port, requests, options.connections, options.seconds);
       const cpu = workerCpuUs(pid) - before;
       if (result.failed)
-        throw new Error(`${result.failed} requests failed (filter ${row}): ${result.firstFailure}`);
-      out.cpuUs[row].push(cpu / result.requests);
-      out.rps[row].push(result.requests / result.seconds);
-      out.busy[row].push(cpu / result.seconds / 1e6);
-      for (const l of result.latenciesUs) out.latenciesUs[row].push(l);
+        throw new Error(`${result.failed} requests failed (${name}): ${result.firstFailure}`);
+      const m = out[name];
+      m.cpuUs.push(cpu / result.requests);
+      m.rps.push(result.requests / result.seconds);
+      m.busy.push(cpu / result.seconds / 1e6);
+      for (const l of result.latenciesUs) m.latenciesUs.push(l);
     }
   }
   return out;
 }
 
+interface Added {
+  medianUs: number;
+  spreadUs: [number, number];
+}
+
 /** Median and spread of what `on` costs beyond `control`, paired by round. */
-export function added(on: number[], control: number[]): { medianUs: number; spreadUs: [number, number] } {
-  const d = ascending(on.map((v, i) => v - control[i]!));
+export function added(on: Measured, control: Measured): Added {
+  const d = ascending(on.cpuUs.map((v, i) => v - control.cpuUs[i]!));
   return { medianUs: round1(median(d)), spreadUs: [round1(d[0]!), round1(d.at(-1)!)] };
 }
