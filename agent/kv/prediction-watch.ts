@@ -55,11 +55,7 @@ export class PredictionWatch {
       if (answers > 0) this.#evidence.add(tag, answers, right, now);
     const { tenants, all } = this.#evidence.judge(now);
     if (all === "apart") this.#answersApart = true;
-    else if (all === "together") {
-      this.#answersApart = false;
-      this.#over = 0;
-      this.#under = 0;
-    }
+    else if (all === "together") this.#agrees();
     if (this.fallen === null && tenants === "apart") this.#turn("answers");
     else if (this.fallen === "answers" && tenants === "together") this.#turn(null);
   }
@@ -74,7 +70,7 @@ export class PredictionWatch {
   /** The engine began anew: what was seen says nothing of it. */
   begunAnew(): void {
     this.#evidence.clear();
-    this.#answersApart = false;
+    this.#agrees();
     this.check.over = false;
     this.check.proven = false;
     this.fallen = null;
@@ -95,6 +91,13 @@ export class PredictionWatch {
   #turn(fallen: PredictionWatch["fallen"]): void {
     this.fallen = fallen;
     this.#evidence.clear();
+    if (fallen === null) this.#agrees();
+  }
+
+  #agrees(): void {
+    this.#answersApart = false;
+    this.#over = 0;
+    this.#under = 0;
   }
 }
 

@@ -39,6 +39,24 @@ describe("a pod's answers against what was promised", () => {
     expect(watch).toMatchObject({ fallen: null, alarm: null });
   });
 
+  test("end the alarm with the fall when most tenants agree again, and say later what is wrong then", () => {
+    const watch = new PredictionWatch();
+    const tags = [1, 2, 3, 4];
+    watch.take(
+      row(
+        tags.map((tag) => [tag, 100, 0]),
+        true,
+      ),
+      1000,
+    );
+    expect(watch.alarm).toContain("more is cached");
+    // Three of four tenants agree, all answers together do not quite.
+    watch.take(row(tags.map((tag) => [tag, 100, tag === 4 ? 40 : 100])), 70_000);
+    expect(watch).toMatchObject({ fallen: null, alarm: null });
+    watch.take(row(tags.map((tag) => [tag, 60, 0])), 80_000);
+    expect(watch.alarm).toContain("less is cached");
+  });
+
   test("say so when too little was promised, too", () => {
     const watch = new PredictionWatch();
     watch.take(
