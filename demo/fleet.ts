@@ -139,7 +139,12 @@ export class Fleet {
 
   /** Starts all pods, cold, with their sidecars. */
   async startPods(): Promise<void> {
-    this.pods = await Promise.all(Array.from({ length: this.options.pods }, (_, i) => this.#startPod(i)));
+    const started = await Promise.allSettled(
+      Array.from({ length: this.options.pods }, (_, i) => this.#startPod(i)),
+    );
+    // Those that run are known before a failure is told: `stop` ends them.
+    this.pods = started.flatMap((pod) => (pod.status === "fulfilled" ? [pod.value] : []));
+    for (const pod of started) if (pod.status === "rejected") throw pod.reason;
     if (this.options.sidecars) await this.#startSidecars();
   }
 
