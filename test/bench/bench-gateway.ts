@@ -62,8 +62,8 @@ export class BenchGateway {
     return { pid: this.pid, port: this.ports[row] };
   }
 
-  /** Starts an Envoy, its only worker on core 0; it has the table and knows that it is alone when this resolves. */
-  async start(timeCallbacks = false): Promise<void> {
+  /** Starts an Envoy, its only worker on core 0; it has the table when this resolves. */
+  async start(timeCallbacks: boolean): Promise<void> {
     this.#envoy = await startEnvoy(
       benchConfig(this.ports, this.adminPort, this.streamPort, this.addresses, timeCallbacks),
       join(this.#folder, "gateway.json"),
@@ -73,7 +73,6 @@ export class BenchGateway {
     pin(this.pid, 0);
     const entries = this.server.wire.stats().entries;
     await waitFor("the table in the worker", async () => (await this.stat("table_entries")) === entries);
-    await setTimeout(NEW_WORKER_MS);
   }
 
   /** A metric of the filter's. */
@@ -92,6 +91,12 @@ export class BenchGateway {
     await this.stopEnvoy();
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+/** Starts an Envoy of each gateway; they have their tables, and their workers know that they are alone, when this resolves. */
+export async function startGateways(gateways: BenchGateway[], timeCallbacks = false): Promise<void> {
+  for (const gateway of gateways) await gateway.start(timeCallbacks);
+  await setTimeout(NEW_WORKER_MS);
 }
 
 /** Starts the Envoy that answers for every pod, on core 1; the returned function ends it. */

@@ -1,16 +1,17 @@
 // What a request costs with the filter, off / Envoy's buffer filter / on: CPU by body size, throughput, streamed answers,
 // and how long the filter holds a worker while its table changes.
 import { ascending, median, quantile } from "../../demo/quantile.js";
-import { type BenchGateway, startAnswering } from "./bench-gateway.js";
+import { type BenchGateway, startAnswering, startGateways } from "./bench-gateway.js";
 import { type BenchBody, benchBodies } from "./bodies.js";
 import { ROWS, type Row } from "./envoy.js";
 import { histogramOf, histogramQuantile } from "./histogram.js";
 import { load, requestsFor } from "./load.js";
 import { say } from "./result.js";
-import { added, round1, round2, rounds, type Target } from "./round.js";
+import { added, type Measured, pooled, round1, round2, rounds, type Target } from "./round.js";
 import { streamingPods } from "./streamed-answers.js";
 
-const CONNECTIONS = 16;
+/** Over all starts. */
+const THROUGHPUT_ROUNDS = 6;
 const STREAM_FRAMES = 500;
 const CHANGES_PER_SECOND = 20_000;
 
@@ -22,25 +23,42 @@ interface CostOptions {
   sizes: number[];
   /** Those whose throughput is; when there are none, streams and callbacks are left out, too. */
   throughputSizes: number[];
+  /** Envoys that are started one after the other: where a process has its code and data makes a difference of its own. */
+  starts: number;
+  /** Rounds of each row, over all starts. */
   rounds: number;
   seconds: number;
 }
 
 const requestsOf = (o: CostOptions, size: number) => requestsFor(o.bodies.get(size)!.map((b) => b.bytes));
 
-/** Measures everything on one Envoy, but for the callbacks: timing them costs. @throws when a request fails. */
+/** Measures everything; callbacks last, on an Envoy of their own, since timing them costs. @throws when a request fails. */
 export async function filterCost(o: CostOptions): Promise<Record<string, unknown>> {
-  await o.gateway.start();
+  const cpu = new Map<number, Record<Row, Measured>[]>(o.sizes.map((size) => [size, []]));
+  const busy = new Map<number, Record<Row, Measured>[]>(o.throughputSizes.map((size) => [size, []]));
   let stopPods = await startAnswering(o.podPorts);
   try {
-    const result: Record<string, unknown> = { ...(await cpuRows(o)), table: await tableSize(o) };
+    for (let start = 0; start < o.starts; start++) {
+      await o.gateway.stopEnvoy();
+      await startGateways([o.gateway]);
+      say(`start ${start + 1} of ${o.starts}`);
+      const measure = (size: number, connections: number, all: number) =>
+        rounds(targets(o.gateway), requestsOf(o, size), {
+          connections,
+          rounds: Math.ceil(all / o.starts),
+          seconds: o.seconds,
+        });
+      for (const [size, runs] of cpu) runs.push(await measure(size, 16, o.rounds));
+      for (const [size, runs] of busy) runs.push(await measure(size, 8, THROUGHPUT_ROUNDS));
+    }
+    const result: Record<string, unknown> = { ...cpuRows(cpu), table: await tableSize(o) };
     if (o.throughputSizes.length === 0) return result;
-    result["throughput"] = await throughput(o);
+    result["throughput"] = throughputRows(busy);
     await stopPods();
     result["stream"] = await streamCost(o);
     await o.gateway.stopEnvoy();
     stopPods = await startAnswering(o.podPorts);
-    await o.gateway.start(true);
+    await startGateways([o.gateway], true);
     result["longestCallbackMs"] = await longestCallback(o);
     return result;
   } finally {
@@ -54,17 +72,17 @@ const targets = (gateway: BenchGateway): Record<Row, Target> => ({
   on: gateway.target("on"),
 });
 
-async function cpuRows(o: CostOptions): Promise<object> {
+function cpuRows(measured: ReadonlyMap<number, Record<Row, Measured>[]>): object {
   const rows: object[] = [];
   const addedRows: object[] = [];
-  for (const size of o.sizes) {
-    const m = await rounds(targets(o.gateway), requestsOf(o, size), { ...o, connections: CONNECTIONS });
+  for (const [bodyBytes, starts] of measured) {
+    const m = pooled(starts);
     const cpu = (row: Row) => ascending(m[row].cpuUs);
     for (const row of ROWS) {
       const c = cpu(row);
       const l = ascending(m[row].latenciesUs);
       rows.push({
-        bodyBytes: size,
+        bodyBytes,
         filter: row,
         cpuUs: { min: round1(c[0]!), median: round1(median(c)), max: round1(c.at(-1)!) },
         rps: Math.round(median(m[row].rps)),
@@ -73,10 +91,11 @@ async function cpuRows(o: CostOptions): Promise<object> {
       });
     }
     const a = added(m.on, m.buffer);
+    const ofStarts = starts.map((run) => added(run.on, run.buffer).medianUs);
     const shareOfOff = round2(a.medianUs / median(cpu("off")));
-    addedRows.push({ bodyBytes: size, ...a, shareOfOff });
+    addedRows.push({ bodyBytes, ...a, medianUsOfStarts: ofStarts, shareOfOff });
     say(
-      `${size} bytes: off ${round1(median(cpu("off")))}, buffer ${round1(median(cpu("buffer")))}, on ${round1(median(cpu("on")))} µs of CPU a request; added ${a.medianUs} (${a.spreadUs.join(" … ")}), ${shareOfOff} of off`,
+      `${bodyBytes} bytes: off ${round1(median(cpu("off")))}, buffer ${round1(median(cpu("buffer")))}, on ${round1(median(cpu("on")))} µs of CPU a request; added ${a.medianUs} (${a.spreadUs.join(" … ")}; by starts ${ofStarts.join(", ")}), ${shareOfOff} of off`,
     );
   }
   return { rows, added: addedRows };
@@ -96,18 +115,14 @@ async function tableSize({ gateway }: CostOptions): Promise<object> {
  * Requests a second that the worker can carry with 8 connections: what was measured, divided by the share of the time
  * that the worker was busy, because this client may be slower than the worker.
  */
-async function throughput(o: CostOptions): Promise<object[]> {
+function throughputRows(measured: ReadonlyMap<number, Record<Row, Measured>[]>): object[] {
   const out: object[] = [];
-  for (const size of o.throughputSizes) {
-    const m = await rounds(targets(o.gateway), requestsOf(o, size), {
-      connections: 8,
-      rounds: 5,
-      seconds: o.seconds,
-    });
+  for (const [bodyBytes, starts] of measured) {
+    const m = pooled(starts);
     const rps = (row: Row) => median(m[row].rps.map((v, i) => v / m[row].busy[i]!));
     for (const row of ROWS)
       out.push({
-        bodyBytes: size,
+        bodyBytes,
         filter: row,
         rps: Math.round(rps(row)),
         shareOfOff: round2(rps(row) / rps("off")),
@@ -115,7 +130,7 @@ async function throughput(o: CostOptions): Promise<object[]> {
         workerBusy: round2(median(m[row].busy)),
       });
     say(
-      `${size} bytes at 8 connections: ${Math.round(rps("on"))} of ${Math.round(rps("off"))} requests a second (${Math.round((100 * rps("on")) / rps("off"))} %)`,
+      `${bodyBytes} bytes at 8 connections: ${Math.round(rps("on"))} of ${Math.round(rps("off"))} requests a second (${Math.round((100 * rps("on")) / rps("off"))} %)`,
     );
   }
   return out;

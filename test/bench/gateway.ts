@@ -32,7 +32,8 @@ const program = new Command("npm run bench:gateway --")
   .option("--entries <n>", "prefix entries in the table (default: 100000)", Number)
   .option("--pods <n>", "pods in the table (default: 16)", Number)
   .option("--seconds <s>", "length of a round", Number, 1)
-  .option("--rounds <n>", "rounds of each row", Number, 9)
+  .option("--rounds <n>", "rounds of each row, over all starts", Number, 9)
+  .option("--starts <n>", "Envoys that the rounds are divided among, one after the other", Number, 3)
   .option("--debug-headers <policy>", "all, trusted or none, as in the policy", "trusted")
   .option(
     "--profiles",
@@ -51,6 +52,7 @@ interface Options {
   pods: number;
   seconds: number;
   rounds: number;
+  starts: number;
   debugHeaders: "all" | "trusted" | "none";
   profiles?: boolean;
   beside?: Table;
@@ -98,7 +100,7 @@ function gatewayWith({ entries, pods }: Table): Promise<BenchGateway> {
 }
 
 async function measure(gateway: BenchGateway): Promise<object> {
-  const common = { gateway, podPorts, bodies, rounds: o.rounds, seconds: o.seconds };
+  const common = { gateway, podPorts, bodies, starts: o.starts, seconds: o.seconds };
   if (o.profiles) {
     const prompts = bodies.get(PICK_BYTES)!;
     const requests = requestsFor(prompts.map((b) => b.bytes));
@@ -106,10 +108,12 @@ async function measure(gateway: BenchGateway): Promise<object> {
       pick: await measurePicks({ gateway, podPorts, bodies: prompts, requests, seconds: PICK_SECONDS }),
     };
   }
-  if (!o.beside) return filterCost({ ...common, sizes, throughputSizes });
+  if (!o.beside) return filterCost({ ...common, rounds: o.rounds, sizes, throughputSizes });
   const beside = await gatewayWith(o.beside);
   try {
-    return { beside: await compareTables({ ...common, beside }) };
+    return {
+      beside: await compareTables({ ...common, beside, roundsPerStart: Math.ceil(o.rounds / o.starts) }),
+    };
   } finally {
     await beside.stop();
   }

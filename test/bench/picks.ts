@@ -4,7 +4,7 @@ import { NAMED_PROFILES } from "../../agent/policy/named-profiles.js";
 import { ascending, median, quantile } from "../../demo/quantile.js";
 import { PickTest } from "../wasm/pick-module.js";
 import { policy, schedulingOf } from "../wasm/table.js";
-import { type BenchGateway, startAnswering } from "./bench-gateway.js";
+import { type BenchGateway, startAnswering, startGateways } from "./bench-gateway.js";
 import type { BenchBody } from "./bodies.js";
 import { histogramOf, histogramQuantile } from "./histogram.js";
 import { load } from "./load.js";
@@ -57,7 +57,7 @@ async function measureProfile(profile: string, o: PicksOptions): Promise<PickRow
   server.publish();
   const node = await inNode(server, o.bodies, 0);
   const cold = await inNode(server, o.bodies, EVICTED_BYTES);
-  await o.gateway.start(true);
+  await startGateways([o.gateway], true);
   try {
     const { port } = o.gateway.target("on");
     const full = await load(port, o.requests, CONNECTIONS, 2);

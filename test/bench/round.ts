@@ -13,7 +13,7 @@ export interface Target {
 }
 
 /** What was measured of a target: one value a round, but for the latencies. */
-interface Measured {
+export interface Measured {
   /** Worker CPU a request in µs. */
   cpuUs: number[];
   /** Requests a second as the client saw them. */
@@ -54,6 +54,18 @@ export async function rounds<Name extends string>(
     }
   }
   return out;
+}
+
+/** What several runs of `rounds` measured of the same targets, one after the other. */
+export function pooled<Name extends string>(runs: Record<Name, Measured>[]): Record<Name, Measured> {
+  const of = (name: Name): Measured => ({
+    cpuUs: runs.flatMap((run) => run[name].cpuUs),
+    rps: runs.flatMap((run) => run[name].rps),
+    busy: runs.flatMap((run) => run[name].busy),
+    latenciesUs: runs.flatMap((run) => run[name].latenciesUs),
+  });
+  const names = Object.keys(runs[0]!) as Name[];
+  return Object.fromEntries(names.map((name) => [name, of(name)])) as Record<Name, Measured>;
 }
 
 interface Added {
