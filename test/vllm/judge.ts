@@ -15,8 +15,10 @@ export interface Judged {
   verdict: Verdict;
   /** Tokens by which the prediction may be too low. */
   slack: number;
-  /** Tokens that each pod held when the request was sent, by pod name. */
+  /** Tokens that each pod held when the request was sent, by pod name, as far as its engine had said. */
   held: Map<string, number>;
+  /** What the same judge says of a promise of just these tokens: an engine evicts before it says so. */
+  byEvents: Verdict;
   best: boolean;
 }
 
@@ -29,8 +31,12 @@ export interface Share {
 export interface Summary extends Share {
   over: number;
   under: number;
+  /** Of these, wrong in the way of a reader of every event, the moment it comes: the engine had not told what it did. */
+  untold: number;
   /** Share of requests with cached tokens, 0 to 1. */
   withHits: number;
+  /** Share that such a reader would have within one block, 0 to 1. */
+  byEventsWithinOneBlock: number;
   /** Share of requests whose pod held as much of the prompt as the other, 0 to 1. */
   routedToBest: number;
 }
@@ -48,20 +54,17 @@ export function judge(played: Played, table: TokenBytes, witnesses: Map<string, 
     ]),
   );
   const slack = Math.ceil(textBlockTokens(answer.prompt, answer.cached, table) / KV_BLOCK) * KV_BLOCK;
-  const difference = answer.predicted - answer.cached;
-  const verdict =
-    answer.status !== 200
-      ? "failed"
-      : difference > KV_BLOCK
-        ? "over"
-        : difference < -slack
-          ? "under"
-          : "within";
+  const verdict = (promised: number): Verdict => {
+    if (answer.status !== 200) return "failed";
+    const difference = promised - answer.cached;
+    return difference > KV_BLOCK ? "over" : difference < -slack ? "under" : "within";
+  };
   return {
     played,
-    verdict,
+    verdict: verdict(answer.predicted),
     slack,
     held,
+    byEvents: verdict(held.get(answer.pod) ?? 0),
     best: (held.get(answer.pod) ?? 0) >= Math.max(0, ...held.values()),
   };
 }
@@ -91,8 +94,13 @@ export function summarize(judged: Judged[]): Summary {
     ),
     over: count((j) => j.verdict === "over"),
     under: count((j) => j.verdict === "under"),
+    untold: count((j) => (j.verdict === "over" || j.verdict === "under") && j.byEvents === j.verdict),
     withHits: share(
       count((j) => j.played.answer.cached > 0),
+      requests,
+    ),
+    byEventsWithinOneBlock: share(
+      count((j) => j.byEvents === "within"),
       requests,
     ),
     routedToBest: share(
