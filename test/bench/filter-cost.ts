@@ -30,7 +30,7 @@ interface CostOptions {
   seconds: number;
 }
 
-const requestsOf = (o: CostOptions, size: number) => requestsFor(o.bodies.get(size)!.map((b) => b.bytes));
+const requestsOf = (o: CostOptions, size: number) => requestsFor(o.bodies.get(size)!);
 
 /** Measures everything; callbacks last, on an Envoy of their own, since timing them costs. @throws when a request fails. */
 export async function filterCost(o: CostOptions): Promise<Record<string, unknown>> {
@@ -141,7 +141,7 @@ async function streamCost(o: CostOptions): Promise<object> {
   const stop = await streamingPods(o.podPorts, STREAM_FRAMES);
   try {
     const { off, on } = targets(o.gateway);
-    const requests = requestsFor(benchBodies(2048, 50, 7).map((b) => b.bytes));
+    const requests = requestsFor(benchBodies(2048, 50, 7));
     const m = await rounds({ off, on }, requests, { connections: 8, rounds: 9, seconds: o.seconds });
     const a = added(m.on, m.off);
     const perFrame = round2(a.medianUs / STREAM_FRAMES);

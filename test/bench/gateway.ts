@@ -7,7 +7,6 @@ import { killRunning } from "../../demo/processes.js";
 import { BenchGateway, pin } from "./bench-gateway.js";
 import { type BenchBody, benchBodies } from "./bodies.js";
 import { filterCost } from "./filter-cost.js";
-import { requestsFor } from "./load.js";
 import { measurePicks } from "./picks.js";
 import { say, writeResult } from "./result.js";
 import { round1 } from "./round.js";
@@ -100,20 +99,15 @@ function gatewayWith({ entries, pods }: Table): Promise<BenchGateway> {
 }
 
 async function measure(gateway: BenchGateway): Promise<object> {
-  const common = { gateway, podPorts, bodies, starts: o.starts, seconds: o.seconds };
-  if (o.profiles) {
-    const prompts = bodies.get(PICK_BYTES)!;
-    const requests = requestsFor(prompts.map((b) => b.bytes));
+  if (o.profiles)
     return {
-      pick: await measurePicks({ gateway, podPorts, bodies: prompts, requests, seconds: PICK_SECONDS }),
+      pick: await measurePicks({ gateway, podPorts, bodies: bodies.get(PICK_BYTES)!, seconds: PICK_SECONDS }),
     };
-  }
-  if (!o.beside) return filterCost({ ...common, rounds: o.rounds, sizes, throughputSizes });
+  const common = { gateway, podPorts, bodies, starts: o.starts, rounds: o.rounds, seconds: o.seconds };
+  if (!o.beside) return filterCost({ ...common, sizes, throughputSizes });
   const beside = await gatewayWith(o.beside);
   try {
-    return {
-      beside: await compareTables({ ...common, beside, roundsPerStart: Math.ceil(o.rounds / o.starts) }),
-    };
+    return { beside: await compareTables({ ...common, beside }) };
   } finally {
     await beside.stop();
   }

@@ -14,8 +14,8 @@ interface LoadResult {
 const LAST_CHUNK = Buffer.from("0\r\n\r\n");
 
 /** Ready-made HTTP/1.1 requests for a listener. */
-export function requestsFor(bodies: Buffer[]): Buffer[] {
-  return bodies.map((body) =>
+export function requestsFor(bodies: { bytes: Buffer }[]): Buffer[] {
+  return bodies.map(({ bytes: body }) =>
     Buffer.concat([
       Buffer.from(
         `POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\nauthorization: Bearer bench\r\ncontent-length: ${body.length}\r\n\r\n`,

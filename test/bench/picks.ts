@@ -7,7 +7,7 @@ import { policy, schedulingOf } from "../wasm/table.js";
 import { type BenchGateway, startAnswering, startGateways } from "./bench-gateway.js";
 import type { BenchBody } from "./bodies.js";
 import { histogramOf, histogramQuantile } from "./histogram.js";
-import { load } from "./load.js";
+import { load, requestsFor } from "./load.js";
 import { say } from "./result.js";
 import { round1, round2 } from "./round.js";
 import type { TableServer } from "./table-server.js";
@@ -34,7 +34,6 @@ interface PicksOptions {
   gateway: BenchGateway;
   podPorts: number[];
   bodies: BenchBody[];
-  requests: Buffer[];
   /** Length of the measured half load. */
   seconds: number;
 }
@@ -60,16 +59,17 @@ async function measureProfile(profile: string, o: PicksOptions): Promise<PickRow
   await startGateways([o.gateway], true);
   try {
     const { port } = o.gateway.target("on");
-    const full = await load(port, o.requests, CONNECTIONS, 2);
+    const requests = requestsFor(o.bodies);
+    const full = await load(port, requests, CONNECTIONS, 2);
     const rate = full.requests / full.seconds / 2;
-    const recorded = (requests: number) =>
+    const recorded = (samples: number) =>
       Promise.all(
         ["warmgate_pick_duration_ns", "warmgate_prompt_duration_ns"].map((name) =>
-          histogramOf(adminPort, name, requests),
+          histogramOf(adminPort, name, samples),
         ),
       );
     const [picksAtFull, promptsAtFull] = await recorded(full.requests);
-    const half = await load(port, o.requests, CONNECTIONS, o.seconds, rate);
+    const half = await load(port, requests, CONNECTIONS, o.seconds, rate);
     for (const { failed, firstFailure } of [full, half])
       if (failed) throw new Error(`${failed} requests failed (profile ${profile}): ${firstFailure}`);
     const [picks, prompts] = await recorded(full.requests + half.requests);

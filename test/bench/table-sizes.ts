@@ -12,9 +12,9 @@ interface SizesOptions {
   beside: BenchGateway;
   podPorts: number[];
   bodies: Map<number, BenchBody[]>;
-  /** How often both are started anew, and rounds of each start. */
+  /** How often both are started anew, and rounds over all starts. */
   starts: number;
-  roundsPerStart: number;
+  rounds: number;
   seconds: number;
 }
 
@@ -37,10 +37,10 @@ export async function compareTables(o: SizesOptions): Promise<object[]> {
         besideOn: o.beside.target("on"),
       };
       for (const [size, bodies] of o.bodies) {
-        const requests = requestsFor(bodies.map((b) => b.bytes));
+        const requests = requestsFor(bodies);
         const m = await rounds(targets, requests, {
           connections: 16,
-          rounds: o.roundsPerStart,
+          rounds: Math.ceil(o.rounds / o.starts),
           seconds: o.seconds,
         });
         runs.get(size)!.push(m);

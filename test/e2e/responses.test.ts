@@ -44,6 +44,7 @@ test("a buffered answer names the pod, the prediction, the times and the tokens 
   expect(Number(header("x-tokens-per-second"))).toBeGreaterThan(0);
   expect(header("x-selected-pod")).toBe(header("x-sim-pod"));
   expect(header("x-decode-pod")).toBe(header("x-sim-pod"));
+  expect(header("x-cache-hit")).toBe("true");
   const slack = Number(header("x-cache-prefix-length")) - usage.prompt_tokens_details.cached_tokens;
   expect(slack).toBeLessThanOrEqual(16);
   expect(slack).toBeGreaterThanOrEqual(-48);
